@@ -1,0 +1,156 @@
+//! A camera site as its owner wants it: the checked form of the file.
+
+use std::fmt;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// One site; every default is filled in and every reference resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// `[a-z0-9]` and inner dashes, at most 40 characters; names directories, units and objects.
+    pub site: String,
+    pub target: TargetChoice,
+    pub agents: Agents,
+    /// In file order, CSV rows in their place; names are unique.
+    pub cameras: Vec<Camera>,
+    pub storage: Storage,
+    pub events: Vec<EventSink>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetChoice {
+    Auto,
+    Host,
+    Docker,
+    Kubernetes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Agents {
+    pub isolation: Isolation,
+}
+
+/// How many cameras share a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// One each: nothing that one camera does can touch another.
+    Camera,
+    /// All of them in one.
+    Group,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Camera {
+    /// `[a-z0-9]` and inner dashes, at most 40 characters.
+    pub name: String,
+    pub source: Source,
+    pub record: Record,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A camera on the network. URLs hold neither user nor password.
+    Rtsp { main: Url, sub: Option<Url>, credentials: Option<Credentials> },
+    /// The test camera that we ship.
+    Test(TestSource),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TestSource {
+    /// The built-in scene.
+    Scene,
+    /// An MP4 file, absolute or relative to the profile's folder.
+    File(Utf8PathBuf),
+}
+
+/// Where a camera's user and password come from. Planning needs no more than this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// `user` on the first line and the password on the second, or `user:password`; absolute, or
+    /// relative to the profile's folder.
+    File(Utf8PathBuf),
+    /// Variable that holds `user:password`.
+    Environment(String),
+    /// Asked at a terminal when the store does not hold it yet.
+    Ask,
+    /// Stood in the profile's URL; moved into the secret store at once.
+    Inline(Login),
+}
+
+/// A user and password. Its debug form shows neither.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    pub user: String,
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login(***)")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    pub when: When,
+    pub pre: Duration,
+    pub post: Duration,
+    pub longest: Duration,
+}
+
+impl Default for Record {
+    /// Upstream's pre and post (10 s, 20 s); files of one minute.
+    fn default() -> Self {
+        Self {
+            when: When::Continuous,
+            pre: Duration::from_secs(10),
+            post: Duration::from_secs(20),
+            longest: Duration::from_secs(60),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    Continuous,
+    Motion,
+    Both,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    pub provider: Provider,
+    pub keeper: Keeper,
+    /// Age at which footage goes.
+    pub retention: Option<Duration>,
+    /// Bytes that footage may take.
+    pub quota: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provider {
+    /// `path` is the site's data directory; absent, the target chooses.
+    Filesystem { path: Option<Utf8PathBuf> },
+}
+
+/// Who keeps the footage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keeper {
+    /// Agents hand recordings over to the vault.
+    Vault,
+    /// No vault: each agent keeps its own.
+    Agent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventSink {
+    /// Receives one POST per recording.
+    Webhook { url: Url },
+}
