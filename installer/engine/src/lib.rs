@@ -1,1 +1,16 @@
-//! To be written.
+//! Performs a plan and proves its result.
+//!
+//! Invariant: it decides nothing; the receipt is written before the first effect and a step is
+//! done only when its condition holds. It must not know which target a step belongs to.
+//! Start at [`apply`].
+
+mod apply;
+mod event;
+mod port;
+mod verify;
+pub mod wait;
+
+pub use apply::{Applied, ApplyError, apply};
+pub use event::Event;
+pub use port::{EffectError, ErrorKind, Probe, World};
+pub use verify::{CameraAccess, VaultAccess, VerifyError, read_clip, verify};

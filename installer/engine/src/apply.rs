@@ -1,0 +1,182 @@
+//! The step loop: receipt, effect, settle, receipt.
+
+use std::time::{Duration, Instant};
+
+use installer_plan::{
+    Condition, Operation, Owned, Pending, Plan, Receipt, Severity, Step, StepState,
+};
+
+use crate::event::Event;
+use crate::port::{EffectError, World};
+use crate::wait::{Waited, until};
+
+/// The receipt notes finished steps at most this often: resuming observes the world anew, so the
+/// note is for people, and a thousand cameras must not mean a thousand rewrites.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    pub changed: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("{} checks failed, nothing was changed", .0)]
+    Checks(usize),
+    #[error("cannot keep the receipt")]
+    Receipt(#[source] EffectError),
+    #[error("step `{id}` failed; {done} of {of} steps are done, run the same command again")]
+    Step {
+        id: String,
+        done: usize,
+        of: usize,
+        #[source]
+        source: EffectError,
+    },
+    #[error("`{id}` did not become ready: {reason}; {done} of {of} steps are done, run the same command again")]
+    NotReady { id: String, done: usize, of: usize, reason: String },
+    #[error("gave up waiting for `{id}`: {reason}; {done} of {of} steps are done, run the same command again")]
+    TimedOut { id: String, done: usize, of: usize, reason: String },
+    #[error("interrupted; {done} of {of} steps are done, run the same command again")]
+    Interrupted { done: usize, of: usize },
+}
+
+/// Brings the world to the plan. A plan without steps writes nothing, unless a run before it
+/// ended too early to say so in its receipt.
+pub async fn apply<W: World>(
+    plan: &Plan,
+    installer: &str,
+    world: &mut W,
+    report: &mut impl FnMut(Event),
+) -> Result<Applied, ApplyError> {
+    let errors = plan.findings.iter().filter(|f| f.severity == Severity::Error).count();
+    if errors > 0 {
+        return Err(ApplyError::Checks(errors));
+    }
+    let begun = Instant::now();
+    let found = world.read_receipt().map_err(ApplyError::Receipt)?;
+    let settled = found.as_ref().is_some_and(|r| r.pending.is_none() && r.owned == plan.owned);
+    let nothing_there = found.is_none() && plan.operation == Operation::Uninstall;
+    if plan.is_empty() && (settled || nothing_there) {
+        report(Event::Applied { changed: 0, ms: millis(begun.elapsed()) });
+        return Ok(Applied { changed: 0 });
+    }
+    let mut receipt = begin(plan, installer, found);
+    world.write_receipt(&receipt).map_err(ApplyError::Receipt)?;
+    report(Event::Started { steps: plan.steps.len() });
+
+    let mut noted = Instant::now();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let result = run_step(plan, index, step, world, report).await;
+        if let Err(error) = result {
+            world.write_receipt(&receipt).map_err(ApplyError::Receipt)?;
+            report(Event::StepFailed { index, id: step.id.clone(), error: error.to_string() });
+            return Err(error);
+        }
+        if let Some(state) = receipt.pending.as_mut().and_then(|p| p.steps.get_mut(index)) {
+            state.1 = StepState::Done;
+        }
+        if noted.elapsed() >= NOTE_EVERY {
+            world.write_receipt(&receipt).map_err(ApplyError::Receipt)?;
+            noted = Instant::now();
+        }
+    }
+    finish(plan, receipt, world)?;
+    report(Event::Applied { changed: plan.steps.len(), ms: millis(begun.elapsed()) });
+    Ok(Applied { changed: plan.steps.len() })
+}
+
+fn begin(plan: &Plan, installer: &str, found: Option<Receipt>) -> Receipt {
+    let mut receipt = found.unwrap_or_else(|| Receipt {
+        format: 1,
+        site: plan.site.clone(),
+        target: plan.target.clone(),
+        revision: 0,
+        installer: installer.to_owned(),
+        owned: Owned::default(),
+        pending: None,
+        verified: None,
+    });
+    receipt.installer = installer.to_owned();
+    // Debris of an earlier run that did not end stays known until a run has ended.
+    let mut owned = plan.owned.clone();
+    if let Some(before) = receipt.pending.take() {
+        owned.directories.extend(before.owned.directories);
+        owned.user = owned.user.or(before.owned.user);
+    }
+    receipt.pending = Some(Pending {
+        operation: plan.operation,
+        revision: receipt.revision + 1,
+        plan: plan.digest(),
+        owned,
+        steps: plan.steps.iter().map(|step| (step.id.clone(), StepState::Todo)).collect(),
+    });
+    receipt
+}
+
+fn finish<W: World>(plan: &Plan, mut receipt: Receipt, world: &mut W) -> Result<(), ApplyError> {
+    let removed = plan.operation == Operation::Uninstall && plan.owned == Owned::default();
+    if removed {
+        return world.erase_receipt().map_err(ApplyError::Receipt);
+    }
+    receipt.pending = None;
+    receipt.revision += 1;
+    receipt.owned = plan.owned.clone();
+    if plan.operation == Operation::Uninstall {
+        receipt.verified = None;
+    }
+    world.write_receipt(&receipt).map_err(ApplyError::Receipt)
+}
+
+async fn run_step<W: World>(
+    plan: &Plan,
+    index: usize,
+    step: &Step,
+    world: &mut W,
+    report: &mut impl FnMut(Event),
+) -> Result<(), ApplyError> {
+    let (done, of, id) = (index, plan.steps.len(), step.id.clone());
+    if world.interrupted() {
+        return Err(ApplyError::Interrupted { done, of });
+    }
+    let begun = Instant::now();
+    report(Event::StepStarted { index, of, id: id.clone(), change: step.change });
+    if let Err(source) = world.perform(&step.action).await {
+        return Err(ApplyError::Step { id, done, of, source });
+    }
+    if let Some(condition) = &step.settle {
+        let waited = {
+            let world = &*world;
+            let changed = |reason: &str| {
+                let reason = reason.to_owned();
+                report(Event::StepWaiting { index, id: step.id.clone(), reason });
+            };
+            let deadline = deadline(condition);
+            until(deadline, || world.interrupted(), changed, || world.probe(condition)).await
+        };
+        match waited {
+            Waited::Met => {}
+            Waited::Failed(reason) => return Err(ApplyError::NotReady { id, done, of, reason }),
+            Waited::TimedOut(reason) => return Err(ApplyError::TimedOut { id, done, of, reason }),
+            Waited::Interrupted => return Err(ApplyError::Interrupted { done, of }),
+        }
+    }
+    report(Event::StepDone { index, id, ms: millis(begun.elapsed()) });
+    Ok(())
+}
+
+fn deadline(condition: &Condition) -> Duration {
+    let seconds = match condition {
+        Condition::Healthy { deadline_seconds, .. }
+        | Condition::Listening { deadline_seconds, .. }
+        | Condition::Stopped { deadline_seconds, .. }
+        | Condition::SupervisorAnswers { deadline_seconds }
+        | Condition::SupervisorGone { deadline_seconds } => *deadline_seconds,
+    };
+    Duration::from_secs(seconds)
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,67 @@
+//! The one boundary through which a run changes the world.
+
+use std::future::Future;
+
+use installer_plan::{Action, Condition, Receipt};
+
+/// Why something failed, as far as it decides what happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The profile or a flag is wrong.
+    User,
+    /// The machine is not as it has to be.
+    Environment,
+    /// It may go through the next time.
+    Transient,
+    /// Something else changed it meanwhile.
+    Conflict,
+    Bug,
+}
+
+/// An effect that did not happen.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}")]
+pub struct EffectError {
+    pub kind: ErrorKind,
+    /// What was being done, and to what: "cannot write `config/vault.json`".
+    pub operation: String,
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl EffectError {
+    pub fn new(kind: ErrorKind, operation: impl Into<String>) -> Self {
+        Self { kind, operation: operation.into(), source: None }
+    }
+
+    #[must_use]
+    pub fn because(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+/// How far a condition is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    Met,
+    /// Not yet, and what is missing.
+    Waiting(String),
+    /// It will not come true by waiting, and why.
+    Failed(String),
+}
+
+/// A target as the engine sees it. Every effect can be repeated without harm.
+pub trait World {
+    fn read_receipt(&self) -> Result<Option<Receipt>, EffectError>;
+    fn write_receipt(&mut self, receipt: &Receipt) -> Result<(), EffectError>;
+    /// Takes the receipt away, and the place where it lay when that is empty.
+    fn erase_receipt(&mut self) -> Result<(), EffectError>;
+    fn perform(&mut self, action: &Action) -> impl Future<Output = Result<(), EffectError>>;
+    fn probe(&self, condition: &Condition) -> impl Future<Output = Probe>;
+    /// The user asked to stop.
+    fn interrupted(&self) -> bool;
+}

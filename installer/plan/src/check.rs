@@ -1,0 +1,37 @@
+//! What is checked before the first effect.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Goes on; stops under `--strict`.
+    Warning,
+    /// Nothing is done.
+    Error,
+}
+
+/// One result of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    pub severity: Severity,
+    /// Stable word: `disk-full`, `port-taken`.
+    pub id: String,
+    /// What and where.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Finding {
+    pub(crate) fn new(
+        severity: Severity,
+        id: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self { severity, id: id.to_owned(), message: message.into(), help: help.into() }
+    }
+}

@@ -1,0 +1,131 @@
+//! What must hold before the first effect on a host.
+
+use installer_render::host::Program;
+use installer_spec::{Keeper, Profile};
+
+use crate::check::{Finding, Severity};
+use crate::facts::{Facts, ServiceManager, Writable};
+use crate::show::human_bytes;
+use crate::storage::{Limit, StorageEstimate};
+
+/// Programs, configuration and one minute of a busy camera fit in less.
+const MINIMUM_FREE: u64 = 256 << 20;
+
+pub(super) fn findings(
+    profile: &Profile,
+    facts: &Facts,
+    programs: &[Program],
+    storage: &StorageEstimate,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut error = |id: &str, message: String, help: &str| {
+        found.push(Finding::new(Severity::Error, id, message, help));
+    };
+    let data = &facts.data;
+    match &data.writable {
+        Writable::Yes => {}
+        Writable::ReadOnly => error(
+            "disk-read-only",
+            format!("the file system of `{}` is mounted read-only", data.path),
+            "remount it writable, or set `storage.path` to another disk",
+        ),
+        Writable::Denied(folder) => error(
+            "permission-denied",
+            format!("user {} may not write in `{folder}`", facts.machine.uid),
+            "run as a user that may (sudo), or set `storage.path` to a folder of your own",
+        ),
+        Writable::NotADirectory(path) => error(
+            "not-a-directory",
+            format!("`{path}` is not a folder, so `{}` cannot be made", data.path),
+            "move it away, or set `storage.path` to another place",
+        ),
+    }
+    if facts.data.disk.free_bytes < MINIMUM_FREE && facts.receipt.is_none() {
+        let free = human_bytes(data.disk.free_bytes);
+        error(
+            "disk-full",
+            format!("the disk of `{}` has only {free} left", data.path),
+            "free at least 256 MiB, or set `storage.path` to another disk",
+        );
+    }
+    if let Some(receipt) = &facts.receipt
+        && receipt.site != profile.site
+    {
+        error(
+            "other-site",
+            format!("`{}` belongs to site `{}`, not `{}`", data.path, receipt.site, profile.site),
+            "set `storage.path` to a folder of this site's own, or uninstall the other site",
+        );
+    }
+    for program in programs {
+        if !facts.programs.contains_key(program) {
+            let name = program.file_name();
+            error(
+                "program-missing",
+                format!("the program `{name}` is not beside `stakeout`"),
+                "build all three with `cargo build --release`, or unpack the whole release",
+            );
+        }
+    }
+    for (camera, reason) in &facts.missing_logins {
+        let variable = format!("STAKEOUT_LOGIN_{}", camera.to_uppercase().replace('-', "_"));
+        error(
+            "login-missing",
+            format!("no login for camera `{camera}`: {reason}"),
+            &format!("answer at a terminal, set {variable}=user:password, or mend `credentials`"),
+        );
+    }
+    for port in &facts.ports.taken {
+        error(
+            "port-taken",
+            format!("port {port} of this site is held by another program"),
+            "stop that program (`ss -ltnp` names it), or `stakeout uninstall` and install anew",
+        );
+    }
+    found.extend(warnings(profile, facts, storage));
+    found
+}
+
+fn warnings(profile: &Profile, facts: &Facts, storage: &StorageEstimate) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Some(asked) = storage.retention_days
+        && asked > storage.days
+        && storage.on_motion < storage.cameras
+    {
+        let limit = match storage.limit {
+            Limit::Quota => "quota",
+            Limit::Disk => "disk",
+        };
+        found.push(Finding::new(
+            Severity::Warning,
+            "retention-short",
+            format!("{asked:.1} days are asked for, about {:.1} fit the {limit}", storage.days),
+            "the oldest footage goes first; give it more room, or lower the cameras' bit rate",
+        ));
+    }
+    if facts.machine.manager == ServiceManager::Supervisor {
+        found.push(Finding::new(
+            Severity::Info,
+            "no-boot-start",
+            "systemd is not in charge here: the site does not come back by itself after a reboot",
+            "run `stakeout install` at boot, for example from cron's @reboot",
+        ));
+        if facts.machine.uid == 0 {
+            found.push(Finding::new(
+                Severity::Info,
+                "runs-as-root",
+                "without systemd the services run as the installing user, root",
+                "install as an ordinary user",
+            ));
+        }
+    }
+    if profile.storage.keeper == Keeper::Agent && profile.cameras.len() > 1 {
+        found.push(Finding::new(
+            Severity::Info,
+            "quota-split",
+            "without a vault each agent gets an equal share of the quota",
+            "set `storage.keeper: vault` for one quota over all cameras",
+        ));
+    }
+    found
+}

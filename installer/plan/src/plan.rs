@@ -1,0 +1,132 @@
+//! A plan: ordered steps that carry every choice.
+
+use camino::Utf8PathBuf;
+use installer_render::SecretName;
+use installer_render::host::{Program, SecretOrigin};
+use serde::{Deserialize, Serialize};
+
+use crate::check::Finding;
+use crate::digest::{Digest, digest_of};
+use crate::receipt::Owned;
+use crate::storage::StorageEstimate;
+
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    Install,
+    Uninstall,
+}
+
+/// The whole way from what is there to what is wanted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Format of a saved plan; 1.
+    pub format: u32,
+    pub operation: Operation,
+    pub site: String,
+    /// `host`; later `docker`, `kubernetes`.
+    pub target: String,
+    /// The machine it was made for.
+    pub machine: String,
+    pub data: Utf8PathBuf,
+    pub steps: Vec<Step>,
+    /// Things that are as they should be.
+    pub unchanged: usize,
+    /// What the site owns when the plan is done.
+    pub owned: Owned,
+    /// What stands in the way, and what the owner should know.
+    pub findings: Vec<Finding>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageEstimate>,
+}
+
+impl Plan {
+    /// Identifies the changes; findings and estimates are left out, since they move by themselves.
+    pub fn digest(&self) -> Digest {
+        digest_of(&(self.format, self.operation, &self.site, &self.machine, &self.data, &self.steps))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Stable and unique within the plan: `file config/vault.json`.
+    pub id: String,
+    pub change: Change,
+    /// Lines that say more than the id: a difference, a reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detail: Vec<String>,
+    pub action: Action,
+    /// Holds before the next step begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settle: Option<Condition>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    Add,
+    Change,
+    Remove,
+}
+
+/// What an adapter is told to do; each target has its own vocabulary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    Host(HostAction),
+}
+
+/// Changes to a host. Each can be repeated without harm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum HostAction {
+    /// A system user without home, shell or password.
+    CreateUser { name: String },
+    RemoveUser { name: String },
+    /// `owner` is a user name; absent, the user that installs.
+    MakeDirectory { path: Utf8PathBuf, mode: u32, owner: Option<String> },
+    /// Copied, so that the site outlives the folder it was built in.
+    InstallProgram { program: Program, from: Utf8PathBuf, to: Utf8PathBuf, digest: Digest },
+    /// Create-only.
+    MakeSecret {
+        name: SecretName,
+        path: Utf8PathBuf,
+        origin: SecretOrigin,
+        /// Whose login it is, where the origin is a camera.
+        camera: Option<String>,
+        owner: Option<String>,
+    },
+    WriteFile { path: Utf8PathBuf, mode: u32, contents: String, owner: Option<String> },
+    RemoveFile { path: Utf8PathBuf },
+    /// With everything in it where `recursive`, else only when empty.
+    RemoveDirectory { path: Utf8PathBuf, recursive: bool },
+    /// The service manager reads its files again.
+    ReloadServices,
+    StartSupervisor { program: Utf8PathBuf },
+    StopSupervisor,
+    /// Starts it at boot, too.
+    EnableService { unit: String },
+    DisableService { unit: String },
+    /// Starts or restarts it with what is on disk now.
+    StartService { name: String, unit: String },
+    StopService { name: String, unit: String },
+}
+
+/// What has to be true before a run goes on. The deadline is in seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "until")]
+pub enum Condition {
+    /// `GET http://127.0.0.1:port/healthz` answers 200, from the process with this digest.
+    Healthy { service: String, port: u16, digest: Digest, deadline_seconds: u64 },
+    /// The port takes connections.
+    Listening { service: String, port: u16, digest: Digest, deadline_seconds: u64 },
+    Stopped { service: String, deadline_seconds: u64 },
+    SupervisorAnswers { deadline_seconds: u64 },
+    SupervisorGone { deadline_seconds: u64 },
+}

@@ -1,0 +1,71 @@
+//! How much footage fits.
+
+use installer_spec::{Profile, When};
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Facts;
+
+/// Taken for a camera that nobody could measure: 1080p at 25 frames per second, H.264.
+const ASSUMED_BITS_PER_SECOND: u64 = 4_000_000;
+
+/// The vault leaves 5 % of the disk free, at most 10 GiB.
+const RESERVE_PERCENT: u64 = 5;
+const RESERVE_MAX: u64 = 10 << 30;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StorageEstimate {
+    pub cameras: usize,
+    /// Cameras whose bit rate is assumed, not measured.
+    pub assumed: usize,
+    /// Cameras that record on motion only: less than this will be written.
+    pub on_motion: usize,
+    pub bits_per_second: u64,
+    pub bytes_per_day: u64,
+    /// Bytes that footage may take.
+    pub room_bytes: u64,
+    pub limit: Limit,
+    /// Days of footage that fit.
+    pub days: f64,
+    /// Days asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_days: Option<f64>,
+}
+
+/// What bounds the footage first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Limit {
+    Quota,
+    Disk,
+}
+
+/// Computes how many days of footage the site can hold.
+pub fn estimate(profile: &Profile, facts: &Facts) -> StorageEstimate {
+    let (mut bits_per_second, mut assumed, mut on_motion) = (0u64, 0, 0);
+    for camera in &profile.cameras {
+        let measured = facts.cameras.get(&camera.name).map(|fact| fact.bits_per_second);
+        assumed += usize::from(measured.is_none());
+        on_motion += usize::from(camera.record.when == When::Motion);
+        bits_per_second =
+            bits_per_second.saturating_add(measured.unwrap_or(ASSUMED_BITS_PER_SECOND));
+    }
+    let bytes_per_day = (bits_per_second / 8).saturating_mul(86_400);
+    let disk = facts.data.disk;
+    let reserve = (disk.total_bytes / 100 * RESERVE_PERCENT).min(RESERVE_MAX);
+    let on_disk = (disk.free_bytes + disk.footage_bytes).saturating_sub(reserve);
+    let (room_bytes, limit) = match profile.storage.quota {
+        Some(quota) if quota <= on_disk => (quota, Limit::Quota),
+        _ => (on_disk, Limit::Disk),
+    };
+    StorageEstimate {
+        cameras: profile.cameras.len(),
+        assumed,
+        on_motion,
+        bits_per_second,
+        bytes_per_day,
+        room_bytes,
+        limit,
+        days: room_bytes as f64 / bytes_per_day.max(1) as f64,
+        retention_days: profile.storage.retention.map(|age| age.as_secs_f64() / 86_400.0),
+    }
+}
