@@ -1,11 +1,27 @@
 //! What a user may write: the profile, and what is wrong with one.
 //!
-//! Invariant: parsing reads no file but the CSV lists that it is handed; no clock, no network.
-//! It must not know any target. Start at [`Profile`].
+//! Invariant: parsing reads no file but the CSV lists that it is handed; no clock, no network. No
+//! message ever holds a password. It must not know any target. Start at [`Profile`] and [`parse`].
 
+mod check;
+mod diagnostic;
+mod document;
+mod edit;
+mod keys;
+mod lists;
+mod mask;
 mod profile;
+mod tree;
+mod units;
 
+pub use check::{Parsed, SourceFile, parse};
+pub use diagnostic::{Diagnostic, Severity};
+pub use document::{schema, to_yaml};
+pub use edit::{EditError, add_camera, remove_camera};
+pub use lists::{Lists, MemoryLists};
+pub use mask::mask;
 pub use profile::{
     Agents, Camera, Credentials, EventSink, Isolation, Keeper, Login, Profile, Provider, Record,
     Source, Storage, TargetChoice, TestSource, When,
 };
+pub use units::{format_bytes, format_duration, parse_bytes, parse_duration};

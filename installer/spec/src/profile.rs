@@ -55,7 +55,11 @@ pub struct Camera {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A camera on the network. URLs hold neither user nor password.
-    Rtsp { main: Url, sub: Option<Url>, credentials: Option<Credentials> },
+    Rtsp {
+        main: Url,
+        sub: Option<Url>,
+        credentials: Option<Credentials>,
+    },
     /// The test camera that we ship.
     Test(TestSource),
 }

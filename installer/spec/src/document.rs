@@ -1,0 +1,396 @@
+//! The file as it is written: one type per mapping, for the JSON schema and for writing profiles.
+//!
+//! Reading goes another way (`check`), which explains itself better; tests hold the two together.
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::{Deserialize, Serialize};
+
+use crate::profile::{
+    Camera, Credentials, EventSink, Isolation, Keeper, Profile, Provider, Record, Source,
+    TargetChoice, TestSource, When,
+};
+use crate::units::{format_bytes, format_duration};
+
+const NAME: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
+const DURATION: &str = "^([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
+const BYTES: &str = "^[0-9]+(\\.[0-9]{1,6})? ?([PTGMK]i?B|kB|B)$";
+const RTSP: &str = "^[rR][tT][sS][pP]://[^\\s]+$";
+
+/// A camera site: its cameras, what to record, and where footage stays.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "stakeout profile")]
+pub(crate) struct Document {
+    /// Version of this format.
+    #[schemars(extend("const" = 1))]
+    version: u32,
+    /// Names the site's directories and services: a-z, 0-9 and inner dashes.
+    #[schemars(regex(pattern = NAME), length(max = 40), example = &"warehouse-7")]
+    site: String,
+    /// What the site runs on; `auto` looks for itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    target: TargetWord,
+    /// How cameras share processes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    agents: AgentsDocument,
+    /// Cameras in the order in which they are listed; at least one.
+    #[schemars(length(min = 1))]
+    cameras: Vec<CameraDocument>,
+    /// Where footage stays and for how long.
+    #[serde(default, skip_serializing_if = "is_default")]
+    storage: StorageDocument,
+    /// Who hears of new recordings. Needs the vault.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    events: Vec<EventDocument>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum TargetWord {
+    #[default]
+    Auto,
+    Host,
+    Docker,
+    Kubernetes,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "Agents")]
+struct AgentsDocument {
+    /// `camera`: a process for each. `group`: one process for all.
+    #[serde(default)]
+    isolation: IsolationWord,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum IsolationWord {
+    #[default]
+    Camera,
+    Group,
+}
+
+/// A camera on the network, the test camera, or a list that stands for many.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, rename = "Camera")]
+pub(crate) enum CameraDocument {
+    Network(NetworkDocument),
+    Test(TestDocument),
+    List(ListDocument),
+}
+
+/// A camera on the network.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "NetworkCamera")]
+pub(crate) struct NetworkDocument {
+    /// Unique within the site: a-z, 0-9 and inner dashes.
+    #[schemars(regex(pattern = NAME), length(max = 40), example = &"gate")]
+    name: String,
+    /// The stream that is recorded.
+    #[schemars(regex(pattern = RTSP), example = &"rtsp://10.0.3.11/main")]
+    rtsp: String,
+    /// A smaller stream of the same camera, in which motion is looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = RTSP), example = &"rtsp://10.0.3.11/sub")]
+    sub: Option<String>,
+    /// Where the camera's login comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CredentialsDocument")]
+    credentials: Option<CredentialsDocument>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    record: RecordDocument,
+}
+
+/// The test camera that stakeout ships.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "TestCamera")]
+pub(crate) struct TestDocument {
+    /// Unique within the site: a-z, 0-9 and inner dashes.
+    #[schemars(regex(pattern = NAME), length(max = 40), example = &"demo")]
+    name: String,
+    /// `scene`, or the path of an MP4 file.
+    #[schemars(regex(pattern = "^(scene|.*[^/]\\.[mM][pP]4)$"), example = &"scene")]
+    test: String,
+    #[serde(default, skip_serializing_if = "is_default")]
+    record: RecordDocument,
+}
+
+/// A CSV file whose rows are cameras; columns name, rtsp, sub, user, password, credentials, when,
+/// pre, post, longest, test.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "CameraList")]
+pub(crate) struct ListDocument {
+    /// The file's path, relative to the profile's folder.
+    #[schemars(length(min = 1), example = &"cameras.csv")]
+    from: String,
+}
+
+/// `ask`, `env:NAME` (a variable that holds `user:password`), `file:PATH` (user and password), or
+/// one of them as a mapping.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, rename = "Credentials")]
+enum CredentialsDocument {
+    Reference(
+        #[schemars(regex(pattern = "^(ask|env: *[A-Za-z_][A-Za-z0-9_]*|file: *\\S.*)$"))] String,
+    ),
+    File(FileDocument),
+    Environment(EnvironmentDocument),
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "LoginFile")]
+struct FileDocument {
+    /// `user:password`, or the user on the first line and the password on the second.
+    #[schemars(length(min = 1), example = &"gate.login")]
+    file: String,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "LoginVariable")]
+struct EnvironmentDocument {
+    /// The variable holds `user:password`.
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"), example = &"GATE_LOGIN")]
+    env: String,
+}
+
+/// When to record: a word, or a mapping with times.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, rename = "Record")]
+enum RecordDocument {
+    Word(WhenWord),
+    Full(RecordTimes),
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RecordTimes {
+    #[serde(default)]
+    when: WhenWord,
+    /// Footage kept from before motion, up to 60s.
+    #[serde(default = "usual_pre")]
+    #[schemars(regex(pattern = DURATION), length(min = 1))]
+    pre: String,
+    /// Footage kept after motion, up to 10m.
+    #[serde(default = "usual_post")]
+    #[schemars(regex(pattern = DURATION), length(min = 1))]
+    post: String,
+    /// A file's longest duration, 5s to 1h.
+    #[serde(default = "usual_longest")]
+    #[schemars(regex(pattern = DURATION), length(min = 1))]
+    longest: String,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum WhenWord {
+    #[default]
+    Continuous,
+    Motion,
+    /// Continuous, with motion marked.
+    Both,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "Storage")]
+struct StorageDocument {
+    #[serde(default)]
+    provider: ProviderWord,
+    /// The site's data directory; without it the target chooses one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^/."), example = &"/srv/stakeout")]
+    path: Option<String>,
+    /// `vault`: agents hand recordings over. `agent`: no vault, each agent keeps its own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    keeper: KeeperWord,
+    /// Age at which footage goes, at least 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = DURATION), length(min = 1), example = &"30d")]
+    retention: Option<String>,
+    /// Bytes that footage may take, at least 100MB; the oldest goes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = BYTES), example = &"2TiB")]
+    quota: Option<String>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum ProviderWord {
+    #[default]
+    Filesystem,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum KeeperWord {
+    #[default]
+    Vault,
+    Agent,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "Event")]
+struct EventDocument {
+    /// Receives one POST per recording.
+    #[schemars(regex(pattern = "^[hH][tT][tT][pP][sS]?:"), example = &"https://example.org/hook")]
+    webhook: String,
+}
+
+/// The JSON schema (draft 2020-12) of the profile, for editors.
+pub fn schema() -> serde_json::Value {
+    let settings = SchemaSettings::draft2020_12().for_deserialize();
+    settings
+        .into_generator()
+        .into_root_schema_for::<Document>()
+        .to_value()
+}
+
+/// Writes a profile as a file. Passwords are never written: a camera whose login stood in its URL
+/// comes out without `credentials`, so move it into a store and name that first.
+pub fn to_yaml(profile: &Profile) -> String {
+    let document = Document::from(profile);
+    serde_saphyr::to_string_with_options(&document, style())
+        .expect("invariant: the document is plain mappings, lists and text")
+}
+
+/// One camera as the mapping that stands under `cameras`.
+pub(crate) fn camera_yaml(camera: &Camera) -> String {
+    serde_saphyr::to_string_with_options(&CameraDocument::from(camera), style())
+        .expect("invariant: the document is plain mappings and text")
+}
+
+fn style() -> serde_saphyr::SerializerOptions {
+    serde_saphyr::ser_options! { compact_list_indent: false, prefer_block_scalars: false }
+}
+
+impl From<&Profile> for Document {
+    fn from(profile: &Profile) -> Self {
+        let Provider::Filesystem { path } = &profile.storage.provider;
+        Self {
+            version: 1,
+            site: profile.site.clone(),
+            target: match profile.target {
+                TargetChoice::Auto => TargetWord::Auto,
+                TargetChoice::Host => TargetWord::Host,
+                TargetChoice::Docker => TargetWord::Docker,
+                TargetChoice::Kubernetes => TargetWord::Kubernetes,
+            },
+            agents: AgentsDocument {
+                isolation: match profile.agents.isolation {
+                    Isolation::Camera => IsolationWord::Camera,
+                    Isolation::Group => IsolationWord::Group,
+                },
+            },
+            cameras: profile.cameras.iter().map(CameraDocument::from).collect(),
+            storage: StorageDocument {
+                provider: ProviderWord::Filesystem,
+                path: path.as_ref().map(ToString::to_string),
+                keeper: match profile.storage.keeper {
+                    Keeper::Vault => KeeperWord::Vault,
+                    Keeper::Agent => KeeperWord::Agent,
+                },
+                retention: profile.storage.retention.map(format_duration),
+                quota: profile.storage.quota.map(format_bytes),
+            },
+            events: profile
+                .events
+                .iter()
+                .map(|EventSink::Webhook { url }| EventDocument {
+                    webhook: url.to_string(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&Camera> for CameraDocument {
+    fn from(camera: &Camera) -> Self {
+        let (name, record) = (camera.name.clone(), RecordDocument::from(camera.record));
+        match &camera.source {
+            Source::Rtsp {
+                main,
+                sub,
+                credentials,
+            } => Self::Network(NetworkDocument {
+                name,
+                rtsp: main.to_string(),
+                sub: sub.as_ref().map(ToString::to_string),
+                credentials: credentials.as_ref().and_then(credentials_document),
+                record,
+            }),
+            Source::Test(source) => Self::Test(TestDocument {
+                name,
+                test: match source {
+                    TestSource::Scene => "scene".to_owned(),
+                    TestSource::File(path) => path.to_string(),
+                },
+                record,
+            }),
+        }
+    }
+}
+
+fn credentials_document(credentials: &Credentials) -> Option<CredentialsDocument> {
+    match credentials {
+        Credentials::File(path) => Some(CredentialsDocument::File(FileDocument {
+            file: path.to_string(),
+        })),
+        Credentials::Environment(name) => {
+            Some(CredentialsDocument::Environment(EnvironmentDocument {
+                env: name.clone(),
+            }))
+        }
+        Credentials::Ask => Some(CredentialsDocument::Reference("ask".to_owned())),
+        Credentials::Inline(_) => None,
+    }
+}
+
+impl From<Record> for RecordDocument {
+    fn from(record: Record) -> Self {
+        let when = match record.when {
+            When::Continuous => WhenWord::Continuous,
+            When::Motion => WhenWord::Motion,
+            When::Both => WhenWord::Both,
+        };
+        if record
+            == (Record {
+                when: record.when,
+                ..Record::default()
+            })
+        {
+            return Self::Word(when);
+        }
+        Self::Full(RecordTimes {
+            when,
+            pre: format_duration(record.pre),
+            post: format_duration(record.post),
+            longest: format_duration(record.longest),
+        })
+    }
+}
+
+impl Default for RecordDocument {
+    fn default() -> Self {
+        Self::Word(WhenWord::Continuous)
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn usual_pre() -> String {
+    format_duration(Record::default().pre)
+}
+
+fn usual_post() -> String {
+    format_duration(Record::default().post)
+}
+
+fn usual_longest() -> String {
+    format_duration(Record::default().longest)
+}

@@ -1,0 +1,102 @@
+//! Every key of the file, where it belongs, and what comes with a later version.
+
+/// The keys of one mapping.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keys {
+    /// How the mapping is called in messages, and where a misplaced key is sent.
+    pub(crate) owner: &'static str,
+    pub(crate) known: &'static [&'static str],
+    /// Part of the design, not of this version: key and what to do meanwhile.
+    pub(crate) later: &'static [(&'static str, &'static str)],
+}
+
+pub(crate) const PROFILE: Keys = Keys {
+    owner: "the top level",
+    known: &[
+        "version", "site", "target", "agents", "cameras", "storage", "events",
+    ],
+    later: &[(
+        "access",
+        "take it out: agents and vault listen on this machine only",
+    )],
+};
+pub(crate) const AGENTS: Keys = Keys {
+    owner: "`agents`",
+    known: &["isolation"],
+    later: &[],
+};
+pub(crate) const CAMERA: Keys = Keys {
+    owner: "a camera",
+    known: &[
+        "name",
+        "rtsp",
+        "sub",
+        "test",
+        "credentials",
+        "record",
+        "from",
+    ],
+    later: &[],
+};
+pub(crate) const CREDENTIALS: Keys = Keys {
+    owner: "`credentials`",
+    known: &["file", "env"],
+    later: &[],
+};
+pub(crate) const RECORD: Keys = Keys {
+    owner: "`record`",
+    known: &["when", "pre", "post", "longest"],
+    later: &[],
+};
+pub(crate) const STORAGE: Keys = Keys {
+    owner: "`storage`",
+    known: &["provider", "path", "keeper", "retention", "quota"],
+    later: &[],
+};
+const USE_WEBHOOK: &str = "use `webhook: URL`";
+pub(crate) const EVENT: Keys = Keys {
+    owner: "an entry of `events`",
+    known: &["webhook"],
+    later: &[
+        ("mqtt", USE_WEBHOOK),
+        ("amqp", USE_WEBHOOK),
+        ("rabbitmq", USE_WEBHOOK),
+        ("kafka", USE_WEBHOOK),
+        ("nats", USE_WEBHOOK),
+        ("sqs", USE_WEBHOOK),
+    ],
+};
+pub(crate) const ALL: [Keys; 7] = [PROFILE, AGENTS, CAMERA, CREDENTIALS, RECORD, STORAGE, EVENT];
+
+/// Columns of a CSV list.
+pub(crate) const COLUMNS: [&str; 11] = [
+    "name",
+    "rtsp",
+    "sub",
+    "user",
+    "password",
+    "credentials",
+    "when",
+    "pre",
+    "post",
+    "longest",
+    "test",
+];
+
+/// The words that a value may be, and those of later versions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Words<T: 'static> {
+    pub(crate) known: &'static [(&'static str, T)],
+    pub(crate) later: &'static [&'static str],
+}
+
+/// Returns the word of `known` that was probably meant.
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let word = word.to_lowercase();
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&word, name), name))
+        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
