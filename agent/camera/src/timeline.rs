@@ -188,3 +188,133 @@ pub(crate) fn scale(value: u64, to: u32, from: u32) -> u64 {
 pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use agent_media::VideoCodec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clip::VideoSample;
+
+    /// `rate` frames per second with a B-frame pattern, a key frame every `gop`; sound of
+    /// `audio_frames` frames of 1024 at 48 kHz.
+    fn clip(frames: u64, gop: u64, audio_frames: u64) -> Arc<Clip> {
+        let (timescale, step) = (12_800, 512);
+        let place = |offset| Place { offset, size: 1 };
+        let sample = |index: u64| {
+            // I P B P B …: each B-frame is shown before the P-frame that is sent before it.
+            let (key, at) = (index - index % gop, index % gop);
+            let last = at + 1 == gop || index + 1 == frames;
+            let shown = match at {
+                0 => 0,
+                _ if at % 2 == 0 => at - 1,
+                _ if last => at,
+                _ => at + 1,
+            };
+            VideoSample {
+                place: place(index),
+                decode: index * step,
+                present: (key + shown) * step,
+                key: at == 0,
+            }
+        };
+        Arc::new(Clip::of_tracks(
+            VideoTrack {
+                codec: VideoCodec::H264,
+                parameter_sets: Vec::new(),
+                length_size: 4,
+                timescale,
+                duration: frames * step,
+                samples: (0..frames).map(sample).collect(),
+            },
+            (audio_frames > 0).then(|| AudioTrack {
+                config: vec![0x11, 0x90],
+                clock_rate: 48_000,
+                channels: 2,
+                timescale: 48_000,
+                frame_duration: 1024,
+                frames: (0..audio_frames)
+                    .map(|index| place(1_000_000 + index))
+                    .collect(),
+            }),
+        ))
+    }
+
+    fn ticks(clip: &Arc<Clip>, track: Track, count: usize) -> Vec<u64> {
+        let timeline = Timeline::starting_at(Arc::clone(clip), Duration::ZERO);
+        let mut ticks: Vec<_> = timeline
+            .filter(|unit| unit.track == track)
+            .map(|unit| unit.ticks)
+            .take(count)
+            .collect();
+        ticks.sort_unstable();
+        ticks
+    }
+
+    #[test]
+    fn pictures_step_evenly_across_seams() {
+        let clip = clip(10, 5, 0);
+        assert!(
+            ticks(&clip, Track::Video, 100)
+                .windows(2)
+                .all(|pair| pair[1] - pair[0] == 3600)
+        );
+    }
+
+    #[test]
+    fn sound_steps_evenly_across_seams_and_keeps_to_the_picture() {
+        // One second of pictures is 46.9 frames of sound: longer, shorter and equal clips of sound.
+        for audio_frames in [44, 46, 47, 48, 60] {
+            let clip = clip(25, 5, audio_frames);
+            let steps = ticks(&clip, Track::Audio, 5000);
+            assert!(
+                steps.windows(2).all(|pair| pair[1] - pair[0] == 1024),
+                "{audio_frames}"
+            );
+            let begins = Timeline::starting_at(clip, Duration::ZERO);
+            let begins = begins
+                .filter(|unit| unit.place.offset == 1_000_000)
+                .take(50);
+            for (pass, unit) in begins.enumerate() {
+                assert!(
+                    unit.ticks.abs_diff(pass as u64 * 48_000) <= 512,
+                    "pass {pass}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn much_shorter_sound_leaves_a_silence() {
+        let steps = ticks(&clip(25, 5, 20), Track::Audio, 100);
+        assert!(steps.windows(2).all(|pair| pair[1] > pair[0]));
+        assert_eq!(
+            steps
+                .windows(2)
+                .filter(|pair| pair[1] - pair[0] > 1024)
+                .count(),
+            4
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn starts_at_a_key_frame_and_goes_forward(
+            elapsed in 0_u64..10_000_000_000, frames in 1_u64..60, gop in 1_u64..30, audio in 0_u64..80,
+        ) {
+            let clip = clip(frames, gop, audio);
+            let elapsed = Duration::from_millis(elapsed);
+            let mut timeline = Timeline::starting_at(Arc::clone(&clip), elapsed);
+            let (start, start_ticks) = (timeline.start, timeline.start_ticks(Track::Video));
+            prop_assert!(start <= elapsed);
+            prop_assert!(elapsed.saturating_sub(start) <= Duration::from_millis(40 * (gop.min(frames) + 1)));
+            let units: Vec<_> = timeline.by_ref().take(200).collect();
+            let first = units.iter().find(|unit| unit.track == Track::Video).unwrap();
+            prop_assert!(first.key && first.ticks == start_ticks && first.due == start);
+            prop_assert!(units.windows(2).all(|pair| pair[0].due <= pair[1].due));
+            let sound: Vec<_> = units.iter().filter(|unit| unit.track == Track::Audio).collect();
+            prop_assert!(sound.windows(2).all(|pair| pair[0].ticks < pair[1].ticks));
+        }
+    }
+}

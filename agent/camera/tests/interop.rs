@@ -1,19 +1,25 @@
 //! Other people's clients against our camera: ffprobe and ffmpeg, when they are there.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 mod clients;
 
+use std::thread;
 use std::time::Duration;
 
 use agent_camera::{Login, Options, SourceChoice, Start};
-use clients::{Camera, clip, packets, probe, tools_present};
+use camino::Utf8PathBuf;
+use clients::{Camera, clip, convert, packets, probe, tools_present};
 
-const LOGIN: &str = "viewer:s3cret";
-
-fn options(source: SourceChoice) -> Options {
+fn from_beginning(source: SourceChoice) -> Options {
     Options {
         start: Start::Beginning,
         ..Options::new(source)
     }
+}
+
+fn file(path: &std::path::Path) -> SourceChoice {
+    SourceChoice::File(Utf8PathBuf::from_path_buf(path.to_owned()).unwrap())
 }
 
 #[test]
@@ -21,7 +27,7 @@ fn the_scene_is_seen_over_tcp_and_udp() {
     if !tools_present() {
         return;
     }
-    let camera = Camera::start(options(SourceChoice::Scene));
+    let camera = Camera::start(from_beginning(SourceChoice::Scene));
     for transport in ["tcp", "udp"] {
         assert_eq!(
             probe(&camera.url("/"), transport).unwrap(),
@@ -31,8 +37,124 @@ fn the_scene_is_seen_over_tcp_and_udp() {
         let seen = packets(
             &camera.url("/any/path?query=1"),
             transport,
-            Duration::from_secs(3),
+            Duration::from_secs(2),
         );
-        seen.expect_steady(25.0, 3.0);
+        seen.expect_steady(25.0, 2.0);
     }
+}
+
+#[test]
+fn a_late_client_begins_with_a_key_frame() {
+    if !tools_present() {
+        return;
+    }
+    let camera = Camera::start(Options::new(SourceChoice::Scene));
+    thread::park_timeout(Duration::from_millis(1700));
+    let seen = packets(&camera.url("/"), "tcp", Duration::from_secs(1));
+    seen.expect_steady(25.0, 1.0);
+}
+
+/// Two seconds of the scene as H.265 with B-frames, so that the seam comes early.
+#[test]
+fn h265_with_b_frames_is_steady_across_the_seam() {
+    if !tools_present() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short.mp4");
+    let scene = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/scene.mp4");
+    let x265 = "open-gop=0:keyint=25:bframes=2:log-level=none";
+    convert(&[
+        "-ss",
+        "3",
+        "-i",
+        scene,
+        "-frames:v",
+        "50",
+        "-c:v",
+        "libx265",
+        "-preset",
+        "ultrafast",
+        "-x265-params",
+        x265,
+        "-tag:v",
+        "hvc1",
+        path.to_str().unwrap(),
+    ]);
+    let camera = Camera::start(from_beginning(file(&path)));
+    for transport in ["tcp", "udp"] {
+        assert_eq!(
+            probe(&camera.url("/"), transport).unwrap(),
+            "hevc,640,360",
+            "{transport}"
+        );
+        packets(&camera.url("/"), transport, Duration::from_secs(5)).expect_steady(25.0, 5.0);
+    }
+}
+
+#[test]
+fn real_footage_with_sound_is_steady_across_the_seam() {
+    let Some(clip) = clip("h264-aac-360p.mp4").filter(|_| tools_present()) else {
+        return;
+    };
+    let camera = Camera::start(from_beginning(file(&clip)));
+    let streams = probe(&camera.url("/"), "tcp").unwrap();
+    assert_eq!(
+        streams.lines().collect::<Vec<_>>(),
+        ["h264,640,360", "aac,48000,2"]
+    );
+    let seen = packets(&camera.url("/"), "tcp", Duration::from_secs(7));
+    seen.expect_steady(30000.0 / 1001.0, 7.0);
+    seen.expect_sound(1024.0 / 48000.0, 7.0);
+}
+
+#[test]
+fn real_footage_is_served() {
+    for (name, streams) in [
+        ("car-detection.mp4", &["h264,768,432", "aac,48000,2"][..]),
+        ("one-by-one-person.mp4", &["h264,768,432"]),
+    ] {
+        let Some(clip) = clip(name).filter(|_| tools_present()) else {
+            return;
+        };
+        let camera = Camera::start(from_beginning(file(&clip)));
+        let seen = probe(&camera.url("/"), "udp").unwrap();
+        assert_eq!(seen.lines().collect::<Vec<_>>(), streams, "{name}");
+    }
+}
+
+#[test]
+fn only_the_right_login_sees_the_picture() {
+    if !tools_present() {
+        return;
+    }
+    let login = Login {
+        user: "viewer".to_owned(),
+        password: "s3cret".to_owned(),
+    };
+    let camera = Camera::start(Options {
+        login: Some(login),
+        ..from_beginning(SourceChoice::Scene)
+    });
+    let seen = probe(&camera.url_with_login("viewer:s3cret"), "tcp").unwrap();
+    assert_eq!(seen, "h264,640,360");
+    for url in [camera.url_with_login("viewer:guess"), camera.url("/")] {
+        assert!(probe(&url, "tcp").unwrap_err().contains("401"), "{url}");
+    }
+}
+
+#[test]
+fn several_clients_at_once_each_get_everything() {
+    if !tools_present() {
+        return;
+    }
+    let camera = Camera::start(Options::new(SourceChoice::Scene));
+    thread::scope(|scope| {
+        for transport in ["tcp", "udp", "tcp", "udp"] {
+            let url = camera.url("/");
+            scope.spawn(move || {
+                packets(&url, transport, Duration::from_secs(3)).expect_steady(25.0, 3.0);
+            });
+        }
+    });
 }

@@ -8,6 +8,7 @@ use shiguredo_mp4::TrackKind;
 use shiguredo_mp4::boxes::{HvccBox, SampleEntry};
 use shiguredo_mp4::demux::{Mp4FileDemuxer, Sample};
 
+use super::quicktime::to_iso;
 use super::{AudioTrack, Place, VideoSample, VideoTrack};
 use crate::options::CameraError;
 
@@ -48,6 +49,10 @@ pub(super) fn read(
             clip: clip.to_owned(),
             source,
         })?;
+        let mut data = Vec::from(data);
+        if data.get(4..8) == Some(b"moov") {
+            to_iso(&mut data);
+        }
         demuxer.handle_input(required.to_input(&data));
     }
     let tracks = demuxer.tracks().map_err(broken)?;

@@ -1,6 +1,7 @@
 //! A clip: the index of an MP4 file's samples, and their bytes on demand.
 
 mod index;
+mod quicktime;
 
 use std::fs::File;
 use std::io;
@@ -97,6 +98,15 @@ impl Clip {
         };
         let (video, audio) = index::read(&name, length, |place| data.read(place))?;
         Ok(Self { video, audio, data })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_tracks(video: VideoTrack, audio: Option<AudioTrack>) -> Self {
+        Self {
+            video,
+            audio,
+            data: Data::Memory(&[]),
+        }
     }
 
     /// Reads one sample without blocking the runtime.
