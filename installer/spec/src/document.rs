@@ -3,7 +3,7 @@
 //! Reading goes another way (`check`), which explains itself better; tests hold the two together.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::profile::{
     Camera, Credentials, EventSink, Isolation, Keeper, Profile, Provider, Record, Source,
@@ -17,7 +17,7 @@ const BYTES: &str = "^[0-9]+(\\.[0-9]{1,6})? ?([PTGMK]i?B|kB|B)$";
 const RTSP: &str = "^[rR][tT][sS][pP]://[^\\s]+$";
 
 /// A camera site: its cameras, what to record, and where footage stays.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "stakeout profile")]
 pub(crate) struct Document {
@@ -29,6 +29,7 @@ pub(crate) struct Document {
     site: String,
     /// What the site runs on; `auto` looks for itself.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "auto"))]
     target: TargetWord,
     /// How cameras share processes.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -44,7 +45,7 @@ pub(crate) struct Document {
     events: Vec<EventDocument>,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 enum TargetWord {
@@ -55,7 +56,7 @@ enum TargetWord {
     Kubernetes,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Agents")]
 struct AgentsDocument {
     /// `camera`: a process for each. `group`: one process for all.
@@ -63,7 +64,7 @@ struct AgentsDocument {
     isolation: IsolationWord,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 enum IsolationWord {
@@ -73,16 +74,20 @@ enum IsolationWord {
 }
 
 /// A camera on the network, the test camera, or a list that stands for many.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged, rename = "Camera")]
 pub(crate) enum CameraDocument {
     Network(NetworkDocument),
     Test(TestDocument),
+    #[expect(
+        dead_code,
+        reason = "for the schema; what we write lists its cameras one by one"
+    )]
     List(ListDocument),
 }
 
 /// A camera on the network.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "NetworkCamera")]
 pub(crate) struct NetworkDocument {
     /// Unique within the site: a-z, 0-9 and inner dashes.
@@ -100,11 +105,12 @@ pub(crate) struct NetworkDocument {
     #[schemars(with = "CredentialsDocument")]
     credentials: Option<CredentialsDocument>,
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "continuous"))]
     record: RecordDocument,
 }
 
 /// The test camera that stakeout ships.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "TestCamera")]
 pub(crate) struct TestDocument {
     /// Unique within the site: a-z, 0-9 and inner dashes.
@@ -114,12 +120,13 @@ pub(crate) struct TestDocument {
     #[schemars(regex(pattern = "^(scene|.*[^/]\\.[mM][pP]4)$"), example = &"scene")]
     test: String,
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "continuous"))]
     record: RecordDocument,
 }
 
 /// A CSV file whose rows are cameras; columns name, rtsp, sub, user, password, credentials, when,
 /// pre, post, longest, test.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "CameraList")]
 pub(crate) struct ListDocument {
     /// The file's path, relative to the profile's folder.
@@ -129,7 +136,7 @@ pub(crate) struct ListDocument {
 
 /// `ask`, `env:NAME` (a variable that holds `user:password`), `file:PATH` (user and password), or
 /// one of them as a mapping.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged, rename = "Credentials")]
 enum CredentialsDocument {
     Reference(
@@ -139,7 +146,7 @@ enum CredentialsDocument {
     Environment(EnvironmentDocument),
 }
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "LoginFile")]
 struct FileDocument {
     /// `user:password`, or the user on the first line and the password on the second.
@@ -147,7 +154,7 @@ struct FileDocument {
     file: String,
 }
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "LoginVariable")]
 struct EnvironmentDocument {
     /// The variable holds `user:password`.
@@ -156,14 +163,14 @@ struct EnvironmentDocument {
 }
 
 /// When to record: a word, or a mapping with times.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged, rename = "Record")]
 enum RecordDocument {
     Word(WhenWord),
     Full(RecordTimes),
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RecordTimes {
     #[serde(default)]
@@ -182,18 +189,17 @@ struct RecordTimes {
     longest: String,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 enum WhenWord {
     #[default]
     Continuous,
     Motion,
-    /// Continuous, with motion marked.
     Both,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Storage")]
 struct StorageDocument {
     #[serde(default)]
@@ -204,6 +210,7 @@ struct StorageDocument {
     path: Option<String>,
     /// `vault`: agents hand recordings over. `agent`: no vault, each agent keeps its own.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "vault"))]
     keeper: KeeperWord,
     /// Age at which footage goes, at least 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -215,7 +222,7 @@ struct StorageDocument {
     quota: Option<String>,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 enum ProviderWord {
@@ -223,7 +230,7 @@ enum ProviderWord {
     Filesystem,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 enum KeeperWord {
@@ -232,7 +239,7 @@ enum KeeperWord {
     Agent,
 }
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Event")]
 struct EventDocument {
     /// Receives one POST per recording.

@@ -51,7 +51,8 @@ pub fn add_camera(text: &str, camera: &Camera) -> Result<String, EditError> {
     let list = &entry.value;
     let (at, addition) = match (&list.kind, list.layout) {
         (Kind::List(_), Layout::Block) => {
-            let indent = column(text, list.span.start);
+            let first = items(&root).first().ok_or(EditError::Layout)?;
+            let indent = dash_column(text, first.span.start).ok_or(EditError::Layout)?;
             let end = line_end(text, list.span.end);
             let gap = if before(text, end).ends_with('\n') {
                 ""
@@ -188,10 +189,11 @@ fn block_item(camera: &Camera, indent: usize, newline: &str) -> String {
     lines.collect()
 }
 
-/// Bytes are columns here: an indentation is spaces.
-fn column(text: &str, at: usize) -> usize {
-    let before = before(text, at);
-    before.len() - before.rfind('\n').map_or(0, |newline| newline + 1)
+/// Where the `-` stands that leads the item at `at`. Bytes are columns: an indentation is spaces.
+fn dash_column(text: &str, at: usize) -> Option<usize> {
+    let lead = before(text, at).trim_end_matches(' ').strip_suffix('-')?;
+    let line = lead.rfind('\n').map_or(0, |newline| newline + 1);
+    Some(lead.len() - line)
 }
 
 /// The start of the line after the one in which `at` stands, or `at` if it starts a line.

@@ -92,11 +92,64 @@ pub(crate) struct Words<T: 'static> {
 
 /// Returns the word of `known` that was probably meant.
 pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let word = word.to_lowercase();
+    // Longer than any key: not a slip of the finger, and dear to compare.
+    let word = Some(word.to_lowercase()).filter(|word| word.len() <= 32)?;
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&word, name), name))
         .filter(|(distance, name)| *distance <= (name.len() / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_schema_has_the_keys_that_the_checker_knows() {
+        let schema = crate::schema();
+        let keys = |names: &[&str]| -> BTreeSet<String> {
+            let mappings = names.iter().map(|name| match *name {
+                "" => &schema,
+                name => schema.pointer(&format!("/$defs/{name}")).expect("defined"),
+            });
+            let properties = mappings.flat_map(|m| m["properties"].as_object().expect("mapping"));
+            properties
+                .map(|(key, _): (&String, &Value)| key.clone())
+                .collect()
+        };
+        for (known, names) in [
+            (PROFILE, vec![""]),
+            (AGENTS, vec!["Agents"]),
+            (CAMERA, vec!["NetworkCamera", "TestCamera", "CameraList"]),
+            (CREDENTIALS, vec!["LoginFile", "LoginVariable"]),
+            (RECORD, vec!["RecordTimes"]),
+            (STORAGE, vec!["Storage"]),
+            (EVENT, vec!["Event"]),
+        ] {
+            let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();
+            assert_eq!(keys(&names), known, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_word_finds_its_neighbour() {
+        for (word, wanted) in [
+            ("rstp", Some("rtsp")),
+            ("RTSP", Some("rtsp")),
+            ("recrod", Some("record")),
+            ("x", None),
+        ] {
+            assert_eq!(
+                nearest(word, CAMERA.known.iter().copied()),
+                wanted,
+                "{word}"
+            );
+        }
+    }
 }

@@ -114,7 +114,7 @@ impl Default for Record {
             when: When::Continuous,
             pre: Duration::from_secs(10),
             post: Duration::from_secs(20),
-            longest: Duration::from_secs(60),
+            longest: Duration::from_mins(1),
         }
     }
 }

@@ -55,11 +55,12 @@ pub fn format_duration(duration: Duration) -> String {
     let mut text = String::new();
     for (unit, factor) in DURATIONS {
         // `2w` only for whole weeks: people count `30d`, not `4w2d`.
-        if unit == "w" && left % factor != 0 {
+        if unit == "w" && !left.is_multiple_of(factor) {
             continue;
         }
         if left >= factor {
-            text.push_str(&format!("{}{unit}", left / factor));
+            text += &(left / factor).to_string();
+            text += unit;
             left %= factor;
         }
     }
@@ -96,7 +97,7 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
 pub fn format_bytes(bytes: u64) -> String {
     let unit = BYTES
         .iter()
-        .find(|(name, factor)| *name != "kB" && bytes >= *factor && bytes % factor == 0);
+        .find(|(name, factor)| *name != "kB" && bytes >= *factor && bytes.is_multiple_of(*factor));
     let (name, factor) = unit.unwrap_or(&("B", 1));
     format!("{}{name}", bytes / factor)
 }

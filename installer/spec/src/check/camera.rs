@@ -21,17 +21,17 @@ const WHEN: Words<When> = Words {
 /// Footage before motion waits in memory.
 const PRE: DurationLimits = DurationLimits {
     least: Duration::ZERO,
-    most: Some(Duration::from_secs(60)),
+    most: Some(Duration::from_mins(1)),
     help: "footage before motion waits in memory: 0s to 60s, usually 10s",
 };
 const POST: DurationLimits = DurationLimits {
     least: Duration::ZERO,
-    most: Some(Duration::from_secs(600)),
+    most: Some(Duration::from_mins(10)),
     help: "footage after motion: 0s to 10m, usually 20s",
 };
 const LONGEST: DurationLimits = DurationLimits {
     least: Duration::from_secs(5),
-    most: Some(Duration::from_secs(3600)),
+    most: Some(Duration::from_hours(1)),
     help: "a file's longest duration: 5s to 1h, usually 60s",
 };
 
@@ -48,13 +48,16 @@ impl Checker<'_> {
             self.error(node.at, "cameras", message, HELP);
             return None;
         };
+        if items.len() > MOST_CAMERAS {
+            self.too_many(node.at, "cameras");
+            return None;
+        }
         let before = self.found.len();
         let mut cameras = Vec::new();
         for (index, item) in items.iter().enumerate() {
             self.entry(item, &format!("cameras[{index}]"), &mut cameras);
             if cameras.len() > MOST_CAMERAS {
-                let message = format!("there are more than {MOST_CAMERAS} cameras");
-                self.error(item.at, "cameras", message, "split the site");
+                self.too_many(item.at, "cameras");
                 return None;
             }
         }
@@ -62,6 +65,11 @@ impl Checker<'_> {
             self.error(node.at, "cameras", "there is no camera", HELP);
         }
         Some(cameras)
+    }
+
+    pub(super) fn too_many(&mut self, at: Place, path: &str) {
+        let message = format!("there are more than {MOST_CAMERAS} cameras");
+        self.error(at, path, message, "split the site");
     }
 
     /// One item: a camera, or a list that stands for many.

@@ -54,8 +54,7 @@ impl Checker<'_> {
         match std::str::from_utf8(&bytes) {
             Ok(text) => self.rows(start, text.trim_start_matches('\u{feff}'), cameras),
             Err(error) => {
-                let before = bytes.iter().take(error.valid_up_to());
-                let line = before.filter(|byte| **byte == b'\n').count() + 1;
+                let line = super::line_of(&bytes, &error);
                 let help = "save it as `CSV UTF-8`";
                 self.error(Place { line, ..start }, "", "the list is not UTF-8", help);
             }
@@ -75,7 +74,8 @@ impl Checker<'_> {
             .delimiter(separator)
             .trim(csv::Trim::All)
             .from_reader(text.as_bytes());
-        let lines: Vec<&str> = text.lines().collect();
+        // The reader's own line numbers are behind where lines end with CR LF.
+        let (mut counted, mut line) = (0, 1);
         let mut columns: Option<Vec<Column>> = None;
         for record in reader.records() {
             // In memory and UTF-8: what is left to go wrong has no position worth showing.
@@ -88,11 +88,18 @@ impl Checker<'_> {
                 );
                 return;
             };
-            let line = record.position().map_or(0, csv::Position::line);
-            // The reader counts the line on which it began to look for the row.
-            let line = usize::try_from(line).unwrap_or(usize::MAX);
-            let line = first_with_text(&lines, line.max(1));
-            let source = lines.get(line - 1).copied().unwrap_or_default();
+            let start_of_row = record.position().map_or(0, csv::Position::byte);
+            let start_of_row = usize::try_from(start_of_row).unwrap_or(usize::MAX);
+            let rest = text.get(start_of_row..).unwrap_or_default();
+            let row = rest.trim_start_matches(['\r', '\n']);
+            let before = text.len() - row.len();
+            line += text
+                .get(counted..before)
+                .unwrap_or_default()
+                .matches('\n')
+                .count();
+            counted = before;
+            let source = row.lines().next().unwrap_or_default();
             let cell_place = |index: usize| Place {
                 line,
                 column: cell_column(source, char::from(separator), index),
@@ -109,8 +116,7 @@ impl Checker<'_> {
                 continue;
             }
             if cameras.len() >= MOST_CAMERAS {
-                let message = format!("there are more than {MOST_CAMERAS} cameras");
-                self.error(cell_place(0), "", message, "split the site");
+                self.too_many(cell_place(0), "");
                 return;
             }
             if record.len() > columns.len() {
@@ -205,6 +211,7 @@ impl Checker<'_> {
         let fields = Fields {
             at: cell_place(0),
             entries: entries.iter().map(|entry| (entry, true)).collect(),
+            meant: Vec::new(),
         };
         let cell = |key| {
             fields
@@ -214,9 +221,7 @@ impl Checker<'_> {
         let mut logins = Vec::new();
         let mut complete = true;
         match (cell("user"), cell("password")) {
-            (Some(_), Some((at, _))) | (None, Some((at, _))) | (Some((at, _)), None)
-                if fields.has("test") =>
-            {
+            (Some(_) | None, Some((at, _))) | (Some((at, _)), None) if fields.has("test") => {
                 self.error(
                     at,
                     "password",
@@ -256,12 +261,6 @@ impl Checker<'_> {
         })
         .filter(|_| complete)
     }
-}
-
-/// The number of the first line from `line` on that is not blank; lines count from 1.
-fn first_with_text(lines: &[&str], line: usize) -> usize {
-    let rest = lines.iter().skip(line - 1);
-    line + rest.take_while(|text| text.is_empty()).count()
 }
 
 /// Where the cell `index` begins in its line, from 1.

@@ -33,6 +33,29 @@ pub struct SourceFile<'a> {
     pub text: &'a str,
 }
 
+impl<'a> SourceFile<'a> {
+    /// A file as read from disk; the error says where it is not UTF-8.
+    pub fn from_bytes(name: &'a str, bytes: &'a [u8]) -> Result<Self, Diagnostic> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(Self { name, text }),
+            Err(error) => Err(Diagnostic {
+                line: line_of(bytes, &error),
+                ..Diagnostic::of_file(name, "the profile is not UTF-8", "save it as UTF-8")
+            }),
+        }
+    }
+}
+
+/// The line, from 1, of the first byte that is not UTF-8.
+fn line_of(bytes: &[u8], error: &std::str::Utf8Error) -> usize {
+    bytes
+        .iter()
+        .take(error.valid_up_to())
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
     pub profile: Profile,
@@ -162,6 +185,7 @@ impl<'a> Checker<'a> {
         let mut fields = Fields {
             at: node.at,
             entries: Vec::new(),
+            meant: Vec::new(),
         };
         let mut seen: HashMap<&str, Place> = HashMap::new();
         for entry in entries {
@@ -176,6 +200,9 @@ impl<'a> Checker<'a> {
                 );
             } else if !keys.known.contains(&entry.key.as_str()) {
                 self.unknown(entry, &path, keys);
+                fields
+                    .meant
+                    .extend(keys::nearest(&entry.key, keys.known.iter().copied()));
             } else if matches!(entry.value.kind, Kind::Null) {
                 let message = format!("`{}` has no value", entry.key);
                 self.error(
@@ -193,6 +220,10 @@ impl<'a> Checker<'a> {
     }
 
     fn unknown(&mut self, entry: &Entry, path: &str, keys: Keys) {
+        if self.found.len() >= MOST_DIAGNOSTICS {
+            self.dropped += 1;
+            return;
+        }
         if let Some((key, help)) = keys.later.iter().find(|(key, _)| *key == entry.key) {
             self.error(
                 entry.at,
@@ -253,7 +284,11 @@ impl<'a> Checker<'a> {
     }
 
     fn word<T: Copy>(&mut self, node: &Node, path: &str, words: Words<T>) -> Option<T> {
-        let text = self.text(node, path)?;
+        // No word of ours is a number or a truth value: `off` gets the list of words, not quotes.
+        let text = match &node.kind {
+            Kind::Plain(text) => text,
+            _ => self.text(node, path)?,
+        };
         if let Some((_, value)) = words.known.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
@@ -345,6 +380,8 @@ struct Fields<'n> {
     at: Place,
     /// With whether the entry has a value; one without was reported.
     entries: Vec<(&'n Entry, bool)>,
+    /// Keys that were misspelt and reported: not missing as well.
+    meant: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
@@ -356,9 +393,9 @@ impl<'n> Fields<'n> {
         found.map(|(entry, _)| &entry.value)
     }
 
-    /// Whether the key stands there, with or without a value.
+    /// Whether the key stands there, with or without a value, perhaps misspelt.
     fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|(entry, _)| entry.key == key)
+        self.meant.contains(&key) || self.entries.iter().any(|(entry, _)| entry.key == key)
     }
 
     fn key_place(&self, key: &str) -> Place {
@@ -419,7 +456,7 @@ fn is_harmless(text: &str) -> bool {
             .all(|c| c.is_alphanumeric() || matches!(c, ' ' | '.' | '_' | '-' | '<'))
 }
 
-fn known_name<'k>(keys: Keys, key: &'k str) -> Option<&'k str> {
+fn known_name(keys: Keys, key: &str) -> Option<&str> {
     let later = || keys.later.iter().any(|(name, _)| *name == key);
     (keys.known.contains(&key) || later()).then_some(key)
 }

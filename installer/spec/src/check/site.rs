@@ -34,7 +34,7 @@ const PROVIDERS: Words<()> = Words {
 };
 
 const RETENTION: DurationLimits = DurationLimits {
-    least: Duration::from_secs(3600),
+    least: Duration::from_hours(1),
     most: None,
     help: "keep footage for at least 1h, for example 30d",
 };
@@ -44,10 +44,7 @@ const LEAST_QUOTA: u64 = 100_000_000;
 impl Checker<'_> {
     pub(super) fn profile(&mut self, root: &Node) -> Option<Profile> {
         // Another version has other keys: nothing else that we could say would be true.
-        if let Some(version) = root
-            .entry("version")
-            .filter(|v| !self.is_version_1(&v.value))
-        {
+        if let Some(version) = root.entry("version").filter(|v| !is_version_1(&v.value)) {
             let (at, found) = (version.value.at, version.value.text());
             let message = match found.filter(|v| v.chars().all(|c| c.is_ascii_digit())) {
                 Some("1") => "the version is a number, not text".to_owned(),
@@ -105,15 +102,6 @@ impl Checker<'_> {
             storage: storage?,
             events: events?,
         })
-    }
-
-    /// `version:` without a value is left to the general rule for that.
-    fn is_version_1(&self, node: &Node) -> bool {
-        match &node.kind {
-            Kind::Plain(text) => text == "1",
-            Kind::Null => true,
-            _ => false,
-        }
     }
 
     /// Names become directories, units and objects.
@@ -243,6 +231,15 @@ impl Checker<'_> {
                 "write `keeper: vault`, or take `events` out",
             );
         }
+    }
+}
+
+/// `version:` without a value is left to the general rule for that.
+fn is_version_1(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Plain(text) => text == "1",
+        Kind::Null => true,
+        _ => false,
     }
 }
 

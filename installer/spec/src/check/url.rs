@@ -75,6 +75,9 @@ fn split_rtsp(text: &str) -> Result<(Url, Option<Login>), Refusal> {
     if url.port() == Some(0) {
         return Err(("the URL's port is not a number from 1 to 65535", FORM));
     }
+    if text.matches("://").count() > 1 {
+        return Err(("the URL holds a second `://`", FORM));
+    }
     let has_login = !url.username().is_empty() || url.password().is_some();
     if url.fragment().is_some() || (!has_login && text.contains('@')) {
         // A `/`, `?` or `#` inside a password moves the rest of it into the path.

@@ -1,0 +1,404 @@
+//! Profiles that are right: what they mean, that the samples hold, and that writing reads back.
+
+use std::time::Duration;
+
+use crate::files::{Folder, message};
+use installer_spec::{
+    Agents, Camera, Credentials, EventSink, Isolation, Keeper, Login, MemoryLists, Parsed, Profile,
+    Provider, Record, Source, SourceFile, Storage, TargetChoice, TestSource, When, parse, to_yaml,
+};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::schema::Schema;
+
+#[track_caller]
+fn good(text: &str) -> Parsed {
+    good_with(text, &MemoryLists::default())
+}
+
+#[track_caller]
+fn good_with(text: &str, lists: &MemoryLists) -> Parsed {
+    let parsed = parse(
+        &SourceFile {
+            name: "stakeout.yaml",
+            text,
+        },
+        lists,
+    );
+    parsed.map_err(|found| message(&found)).expect("accepted")
+}
+
+fn url(text: &str) -> url::Url {
+    text.parse().expect("a URL")
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn every_sample_holds_without_a_warning() {
+    let folder = Folder::of_crate("../../profiles");
+    let names = folder.names("yaml");
+    let wanted = [
+        "demo.yaml",
+        "many-cameras.yaml",
+        "motion.yaml",
+        "no-vault.yaml",
+        "one-camera.yaml",
+    ];
+    assert_eq!(names, wanted);
+    for name in names {
+        let parsed = parse(
+            &SourceFile {
+                name: &name,
+                text: &folder.read(&name),
+            },
+            &folder,
+        );
+        let parsed = parsed.unwrap_or_else(|found| panic!("{}", message(&found)));
+        assert_eq!(parsed.warnings, [], "{name}");
+        assert_eq!(
+            good(&to_yaml(&parsed.profile)).profile,
+            parsed.profile,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn everything_at_once() {
+    let text = "\
+version: 1
+site: warehouse-7
+target: kubernetes
+agents: { isolation: group }
+cameras:
+  - name: gate
+    rtsp: rtsp://10.0.3.11:8554/main?x=1
+    sub: rtsp://10.0.3.11/sub
+    credentials: { file: gate.login }
+    record: { when: motion, pre: 5s, post: 1m, longest: 5m }
+  - { name: a1, rtsp: \"rtsp://cam.lan/\", credentials: 'env:A_1' }
+  - { name: a2, rtsp: \"rtsp://[fe80::1]/\", credentials: { env: A_2 }, record: both }
+  - { name: a3, rtsp: \"rtsp://h/\", credentials: ask }
+  - { name: a4, rtsp: \"rtsp://h/\", credentials: 'file:/etc/a4' }
+  - { name: t1, test: scene }
+  - { name: t2, test: media/car.MP4 }
+storage: { provider: filesystem, path: /srv/stakeout, keeper: vault, retention: 30d, quota: 2TiB }
+events: [ { webhook: \"https://h/x\" } ]
+";
+    let rtsp = |main: &str, credentials| Source::Rtsp {
+        main: url(main),
+        sub: None,
+        credentials,
+    };
+    let camera = |name: &str, source| Camera {
+        name: name.to_owned(),
+        source,
+        record: Record::default(),
+    };
+    let wanted = Profile {
+        site: "warehouse-7".to_owned(),
+        target: TargetChoice::Kubernetes,
+        agents: Agents {
+            isolation: Isolation::Group,
+        },
+        cameras: vec![
+            Camera {
+                name: "gate".to_owned(),
+                source: Source::Rtsp {
+                    main: url("rtsp://10.0.3.11:8554/main?x=1"),
+                    sub: Some(url("rtsp://10.0.3.11/sub")),
+                    credentials: Some(Credentials::File("gate.login".into())),
+                },
+                record: Record {
+                    when: When::Motion,
+                    pre: 5 * SECOND,
+                    post: 60 * SECOND,
+                    longest: 300 * SECOND,
+                },
+            },
+            camera(
+                "a1",
+                rtsp(
+                    "rtsp://cam.lan/",
+                    Some(Credentials::Environment("A_1".into())),
+                ),
+            ),
+            Camera {
+                record: Record {
+                    when: When::Both,
+                    ..Record::default()
+                },
+                ..camera(
+                    "a2",
+                    rtsp(
+                        "rtsp://[fe80::1]/",
+                        Some(Credentials::Environment("A_2".into())),
+                    ),
+                )
+            },
+            camera("a3", rtsp("rtsp://h/", Some(Credentials::Ask))),
+            camera(
+                "a4",
+                rtsp("rtsp://h/", Some(Credentials::File("/etc/a4".into()))),
+            ),
+            camera("t1", Source::Test(TestSource::Scene)),
+            camera("t2", Source::Test(TestSource::File("media/car.MP4".into()))),
+        ],
+        storage: Storage {
+            provider: Provider::Filesystem {
+                path: Some("/srv/stakeout".into()),
+            },
+            keeper: Keeper::Vault,
+            retention: Some(30 * 86_400 * SECOND),
+            quota: Some(2 << 40),
+        },
+        events: vec![EventSink::Webhook {
+            url: url("https://h/x"),
+        }],
+    };
+    let parsed = good(text);
+    assert_eq!(
+        parsed,
+        Parsed {
+            profile: wanted,
+            warnings: vec![]
+        }
+    );
+    let written = to_yaml(&parsed.profile);
+    assert_eq!(good(&written).profile, parsed.profile);
+    insta::with_settings!({ snapshot_path => "../good", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("written", written);
+    });
+}
+
+#[test]
+fn the_least_profile_gets_the_defaults() {
+    let text = "version: 1\nsite: s\ncameras: [ { name: a, test: scene } ]";
+    let Profile {
+        target,
+        agents,
+        storage,
+        events,
+        cameras,
+        ..
+    } = good(text).profile;
+    assert_eq!(target, TargetChoice::Auto);
+    assert_eq!(agents.isolation, Isolation::Camera);
+    assert_eq!(cameras[0].record.when, When::Continuous);
+    assert_eq!(storage.keeper, Keeper::Vault);
+    assert_eq!((storage.retention, storage.quota), (None, None));
+    assert_eq!(storage.provider, Provider::Filesystem { path: None });
+    assert_eq!(events, []);
+}
+
+#[test]
+fn a_login_in_a_url_is_taken_out_decoded_and_warned_of() {
+    let text = "version: 1\nsite: s\ncameras:\n  \
+                - { name: a, rtsp: \"rtsp://ad%40min:p%2Fw%20@10.0.0.1/main\", \
+                sub: \"rtsp://ad%40min:p%2Fw%20@10.0.0.1/sub\" }\n";
+    let parsed = good(text);
+    let login = Login {
+        user: "ad@min".to_owned(),
+        password: "p/w ".to_owned(),
+    };
+    let wanted = Source::Rtsp {
+        main: url("rtsp://10.0.0.1/main"),
+        sub: Some(url("rtsp://10.0.0.1/sub")),
+        credentials: Some(Credentials::Inline(login)),
+    };
+    assert_eq!(parsed.profile.cameras[0].source, wanted);
+    let told = "stakeout.yaml:4:22: warning: cameras[0].rtsp: a password stands in this file; it \
+                is moved into the site's secret store\n  \
+                help: take it out of the file and use `credentials:`";
+    assert_eq!(message(&parsed.warnings), told);
+    assert!(!format!("{parsed:?}").contains("p/w"));
+    assert!(
+        !to_yaml(&parsed.profile).contains("min"),
+        "nothing of the login is written"
+    );
+}
+
+#[test]
+fn a_list_stands_for_its_rows() {
+    let list = "\u{feff}RTSP;Name;user;password;when;longest\r\n\
+                rtsp://h/a;a;admin;\"p;\"\"w\";motion;2m\r\n\r\n\
+                \"rtsp://h/b\";b\r\n";
+    let lists = MemoryLists([("x.csv".into(), list.as_bytes().to_vec())].into());
+    let text = "version: 1\nsite: s\ncameras:\n  - from: x.csv\n  - { name: c, test: scene }\n";
+    let parsed = good_with(text, &lists);
+    let names: Vec<_> = parsed
+        .profile
+        .cameras
+        .iter()
+        .map(|c| c.name.as_str())
+        .collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    let first = &parsed.profile.cameras[0];
+    let login = Login {
+        user: "admin".to_owned(),
+        password: "p;\"w".to_owned(),
+    };
+    let Source::Rtsp { credentials, .. } = &first.source else {
+        panic!("{first:?}")
+    };
+    assert_eq!(*credentials, Some(Credentials::Inline(login)));
+    assert_eq!(
+        first.record,
+        Record {
+            when: When::Motion,
+            longest: 120 * SECOND,
+            ..Record::default()
+        }
+    );
+    let told = "x.csv:2:20: warning: password: a password stands in this file; it is moved into \
+                the site's secret store\n  help: take it out of the file and use `credentials:`";
+    assert_eq!(message(&parsed.warnings), told);
+}
+
+#[test]
+fn ten_thousand_cameras_are_the_most() {
+    let row = |i: u32| format!("c{i},rtsp://10.0.0.1/{i}\n");
+    let list = |rows| {
+        MemoryLists(
+            [(
+                "x.csv".into(),
+                format!("name,rtsp\n{}", (0..rows).map(row).collect::<String>()).into(),
+            )]
+            .into(),
+        )
+    };
+    let text = "version: 1\nsite: s\ncameras: [ { from: x.csv } ]\n";
+    assert_eq!(good_with(text, &list(10_000)).profile.cameras.len(), 10_000);
+    let found = parse(&SourceFile { name: "s", text }, &list(10_001)).unwrap_err();
+    assert_eq!(
+        message(&found),
+        "x.csv:10002:1: there are more than 10000 cameras\n  help: split the site"
+    );
+}
+
+#[test]
+fn an_alias_repeats_a_value() {
+    let text = "version: 1\nsite: s\ncameras:\n  \
+                - { name: a, rtsp: \"rtsp://h/a\", record: &often { when: motion, pre: 3s } }\n  \
+                - { name: b, rtsp: \"rtsp://h/b\", record: *often }\n";
+    let cameras = good(text).profile.cameras;
+    assert_eq!(cameras[0].record, cameras[1].record);
+    assert_eq!(cameras[1].record.pre, 3 * SECOND);
+}
+
+/// Any profile whose cameras have no login in their URL.
+fn any_profile() -> impl Strategy<Value = Profile> {
+    let name = || "[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?";
+    let camera = (any_source(), any_record());
+    let storage = (
+        proptest::option::of("/[a-zA-Z: #'\"\\\\é-]{0,8}[a-z]"),
+        proptest::option::of(3600_u64..1 << 40),
+        proptest::option::of(100_000_000_u64..),
+        select(vec![Keeper::Vault, Keeper::Agent]),
+    );
+    let targets = [
+        TargetChoice::Auto,
+        TargetChoice::Host,
+        TargetChoice::Docker,
+        TargetChoice::Kubernetes,
+    ];
+    let isolation = select(vec![Isolation::Camera, Isolation::Group]);
+    let cameras = proptest::collection::btree_map(name(), camera, 1..5);
+    (
+        name(),
+        select(targets.to_vec()),
+        isolation,
+        cameras,
+        storage,
+        0_usize..3,
+    )
+        .prop_map(
+            |(site, target, isolation, cameras, (path, retention, quota, keeper), events)| {
+                Profile {
+                    site,
+                    target,
+                    agents: Agents { isolation },
+                    cameras: cameras
+                        .into_iter()
+                        .map(|(name, (source, record))| Camera {
+                            name,
+                            source,
+                            record,
+                        })
+                        .collect(),
+                    storage: Storage {
+                        provider: Provider::Filesystem {
+                            path: path.map(Into::into),
+                        },
+                        keeper,
+                        retention: retention.map(Duration::from_secs),
+                        quota,
+                    },
+                    events: (0..if keeper == Keeper::Vault { events } else { 0 })
+                        .map(|i| EventSink::Webhook {
+                            url: url(&format!("http://h:{}/?a=%20#{i}", i + 1)),
+                        })
+                        .collect(),
+                }
+            },
+        )
+}
+
+fn any_source() -> impl Strategy<Value = Source> {
+    let credentials = prop_oneof![
+        Just(None),
+        Just(Some(Credentials::Ask)),
+        "[A-Z_][A-Z0-9_]{0,5}".prop_map(|name| Some(Credentials::Environment(name))),
+        "\\PC{1,12}".prop_map(|file| Some(Credentials::File(file.into()))),
+    ];
+    let address = "rtsp://[a-z0-9]{1,5}[a-z](:[1-9][0-9]{0,3})?/[a-z0-9=&?,'{}\\[\\]!*%~-]{0,8}";
+    let network = (address, proptest::option::of(address), credentials);
+    prop_oneof![
+        3 => network.prop_map(|(main, sub, credentials)| Source::Rtsp {
+            main: url(&main),
+            sub: sub.map(|sub| url(&sub)),
+            credentials,
+        }),
+        1 => Just(Source::Test(TestSource::Scene)),
+        1 => "\\PC{1,12}[a-z]\\.mp4".prop_map(|p| Source::Test(TestSource::File(p.into()))),
+    ]
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let when = select(vec![When::Continuous, When::Motion, When::Both]);
+    let full = (
+        when.clone(),
+        0_u64..=60_000,
+        0_u64..=600_000,
+        5_000_u64..=3_600_000,
+    );
+    let ms = Duration::from_millis;
+    prop_oneof![
+        when.prop_map(|when| Record {
+            when,
+            ..Record::default()
+        }),
+        full.prop_map(move |(when, pre, post, longest)| Record {
+            when,
+            pre: ms(pre),
+            post: ms(post),
+            longest: ms(longest),
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_written_reads_back_the_same(profile in any_profile()) {
+        let text = to_yaml(&profile);
+        let parsed = parse(&SourceFile { name: "x", text: &text }, &MemoryLists::default());
+        let parsed = parsed.map_err(|f| TestCaseError::fail(message(&f) + "\n" + &text))?;
+        prop_assert_eq!(parsed.profile, profile);
+        let value = serde_saphyr::from_str(&text).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(Schema::new().check(&value), Ok(()));
+    }
+}
