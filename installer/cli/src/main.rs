@@ -1,1 +1,45 @@
-fn main() {}
+//! `stakeout`: one file describes a camera site, one command makes it so.
+//!
+//! Invariant: this crate decides nothing about a site; it parses, asks, calls and prints.
+//! Start at [`command`], one file per verb.
+
+mod args;
+mod command;
+mod context;
+mod error;
+mod output;
+mod progress;
+mod site;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Arguments;
+use crate::context::Context;
+
+fn main() -> ExitCode {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("invariant: no other provider was installed before");
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("STAKEOUT_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    let arguments = Arguments::parse();
+    let context = Context::new(&arguments.options);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("invariant: the system gives a process its event queue");
+    let result = runtime.block_on(command::run(arguments.command, &context));
+    // A probe's thread that still reads must not hold the terminal.
+    runtime.shutdown_background();
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            context.printer.error(&error);
+            error.exit.into()
+        }
+    }
+}

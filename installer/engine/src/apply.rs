@@ -34,10 +34,24 @@ pub enum ApplyError {
         #[source]
         source: EffectError,
     },
-    #[error("`{id}` did not become ready: {reason}; {done} of {of} steps are done, run the same command again")]
-    NotReady { id: String, done: usize, of: usize, reason: String },
-    #[error("gave up waiting for `{id}`: {reason}; {done} of {of} steps are done, run the same command again")]
-    TimedOut { id: String, done: usize, of: usize, reason: String },
+    #[error(
+        "`{id}` did not become ready: {reason}; {done} of {of} steps are done, run the same command again"
+    )]
+    NotReady {
+        id: String,
+        done: usize,
+        of: usize,
+        reason: String,
+    },
+    #[error(
+        "gave up waiting for `{id}`: {reason}; {done} of {of} steps are done, run the same command again"
+    )]
+    TimedOut {
+        id: String,
+        done: usize,
+        of: usize,
+        reason: String,
+    },
     #[error("interrupted; {done} of {of} steps are done, run the same command again")]
     Interrupted { done: usize, of: usize },
 }
@@ -50,31 +64,50 @@ pub async fn apply<W: World>(
     world: &mut W,
     report: &mut impl FnMut(Event),
 ) -> Result<Applied, ApplyError> {
-    let errors = plan.findings.iter().filter(|f| f.severity == Severity::Error).count();
+    let errors = plan
+        .findings
+        .iter()
+        .filter(|f| f.severity == Severity::Error)
+        .count();
     if errors > 0 {
         return Err(ApplyError::Checks(errors));
     }
     let begun = Instant::now();
     let found = world.read_receipt().map_err(ApplyError::Receipt)?;
-    let settled = found.as_ref().is_some_and(|r| r.pending.is_none() && r.owned == plan.owned);
+    let settled = found
+        .as_ref()
+        .is_some_and(|r| r.pending.is_none() && r.owned == plan.owned);
     let nothing_there = found.is_none() && plan.operation == Operation::Uninstall;
     if plan.is_empty() && (settled || nothing_there) {
-        report(Event::Applied { changed: 0, ms: millis(begun.elapsed()) });
+        report(Event::Applied {
+            changed: 0,
+            ms: millis(begun.elapsed()),
+        });
         return Ok(Applied { changed: 0 });
     }
     let mut receipt = begin(plan, installer, found);
     world.write_receipt(&receipt).map_err(ApplyError::Receipt)?;
-    report(Event::Started { steps: plan.steps.len() });
+    report(Event::Started {
+        steps: plan.steps.len(),
+    });
 
     let mut noted = Instant::now();
     for (index, step) in plan.steps.iter().enumerate() {
         let result = run_step(plan, index, step, world, report).await;
         if let Err(error) = result {
             world.write_receipt(&receipt).map_err(ApplyError::Receipt)?;
-            report(Event::StepFailed { index, id: step.id.clone(), error: error.to_string() });
+            report(Event::StepFailed {
+                index,
+                id: step.id.clone(),
+                error: error.to_string(),
+            });
             return Err(error);
         }
-        if let Some(state) = receipt.pending.as_mut().and_then(|p| p.steps.get_mut(index)) {
+        if let Some(state) = receipt
+            .pending
+            .as_mut()
+            .and_then(|p| p.steps.get_mut(index))
+        {
             state.1 = StepState::Done;
         }
         if noted.elapsed() >= NOTE_EVERY {
@@ -83,8 +116,13 @@ pub async fn apply<W: World>(
         }
     }
     finish(plan, receipt, world)?;
-    report(Event::Applied { changed: plan.steps.len(), ms: millis(begun.elapsed()) });
-    Ok(Applied { changed: plan.steps.len() })
+    report(Event::Applied {
+        changed: plan.steps.len(),
+        ms: millis(begun.elapsed()),
+    });
+    Ok(Applied {
+        changed: plan.steps.len(),
+    })
 }
 
 fn begin(plan: &Plan, installer: &str, found: Option<Receipt>) -> Receipt {
@@ -98,7 +136,7 @@ fn begin(plan: &Plan, installer: &str, found: Option<Receipt>) -> Receipt {
         pending: None,
         verified: None,
     });
-    receipt.installer = installer.to_owned();
+    installer.clone_into(&mut receipt.installer);
     // Debris of an earlier run that did not end stays known until a run has ended.
     let mut owned = plan.owned.clone();
     if let Some(before) = receipt.pending.take() {
@@ -110,7 +148,11 @@ fn begin(plan: &Plan, installer: &str, found: Option<Receipt>) -> Receipt {
         revision: receipt.revision + 1,
         plan: plan.digest(),
         owned,
-        steps: plan.steps.iter().map(|step| (step.id.clone(), StepState::Todo)).collect(),
+        steps: plan
+            .steps
+            .iter()
+            .map(|step| (step.id.clone(), StepState::Todo))
+            .collect(),
     });
     receipt
 }
@@ -141,36 +183,80 @@ async fn run_step<W: World>(
         return Err(ApplyError::Interrupted { done, of });
     }
     let begun = Instant::now();
-    report(Event::StepStarted { index, of, id: id.clone(), change: step.change });
+    report(Event::StepStarted {
+        index,
+        of,
+        id: id.clone(),
+        change: step.change,
+    });
     if let Err(source) = world.perform(&step.action).await {
-        return Err(ApplyError::Step { id, done, of, source });
+        return Err(ApplyError::Step {
+            id,
+            done,
+            of,
+            source,
+        });
     }
     if let Some(condition) = &step.settle {
         let waited = {
             let world = &*world;
             let changed = |reason: &str| {
                 let reason = reason.to_owned();
-                report(Event::StepWaiting { index, id: step.id.clone(), reason });
+                report(Event::StepWaiting {
+                    index,
+                    id: step.id.clone(),
+                    reason,
+                });
             };
             let deadline = deadline(condition);
-            until(deadline, || world.interrupted(), changed, || world.probe(condition)).await
+            until(
+                deadline,
+                || world.interrupted(),
+                changed,
+                || world.probe(condition),
+            )
+            .await
         };
         match waited {
             Waited::Met => {}
-            Waited::Failed(reason) => return Err(ApplyError::NotReady { id, done, of, reason }),
-            Waited::TimedOut(reason) => return Err(ApplyError::TimedOut { id, done, of, reason }),
+            Waited::Failed(reason) => {
+                return Err(ApplyError::NotReady {
+                    id,
+                    done,
+                    of,
+                    reason,
+                });
+            }
+            Waited::TimedOut(reason) => {
+                return Err(ApplyError::TimedOut {
+                    id,
+                    done,
+                    of,
+                    reason,
+                });
+            }
             Waited::Interrupted => return Err(ApplyError::Interrupted { done, of }),
         }
     }
-    report(Event::StepDone { index, id, ms: millis(begun.elapsed()) });
+    report(Event::StepDone {
+        index,
+        id,
+        ms: millis(begun.elapsed()),
+    });
     Ok(())
 }
 
 fn deadline(condition: &Condition) -> Duration {
     let seconds = match condition {
-        Condition::Healthy { deadline_seconds, .. }
-        | Condition::Listening { deadline_seconds, .. }
-        | Condition::Stopped { deadline_seconds, .. }
+        Condition::Healthy {
+            deadline_seconds, ..
+        }
+        | Condition::Listening {
+            deadline_seconds, ..
+        }
+        | Condition::Stopped {
+            deadline_seconds, ..
+        }
         | Condition::SupervisorAnswers { deadline_seconds }
         | Condition::SupervisorGone { deadline_seconds } => *deadline_seconds,
     };

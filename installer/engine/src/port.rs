@@ -31,7 +31,11 @@ pub struct EffectError {
 
 impl EffectError {
     pub fn new(kind: ErrorKind, operation: impl Into<String>) -> Self {
-        Self { kind, operation: operation.into(), source: None }
+        Self {
+            kind,
+            operation: operation.into(),
+            source: None,
+        }
     }
 
     #[must_use]

@@ -41,13 +41,17 @@ pub struct VaultAccess {
 
 impl std::fmt::Debug for CameraAccess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CameraAccess").field("camera", &self.camera).finish_non_exhaustive()
+        f.debug_struct("CameraAccess")
+            .field("camera", &self.camera)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for VaultAccess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VaultAccess").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("VaultAccess")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,9 +60,18 @@ pub enum VerifyError {
     #[error("camera `{camera}` gives no picture: {reason}")]
     NoPicture { camera: String, reason: String },
     #[error("cannot ask the {peer} for {what}")]
-    Request { peer: &'static str, what: String, source: reqwest::Error },
+    Request {
+        peer: &'static str,
+        what: String,
+        source: reqwest::Error,
+    },
     #[error("the {peer} answered {status} when asked for {what}: {body}")]
-    Refused { peer: &'static str, what: String, status: StatusCode, body: String },
+    Refused {
+        peer: &'static str,
+        what: String,
+        status: StatusCode,
+        body: String,
+    },
     #[error("recording `{recording}` of camera `{camera}` did not reach the vault")]
     NotStored { camera: String, recording: String },
     #[error("recording `{recording}` cannot be played: {reason}")]
@@ -85,31 +98,49 @@ pub async fn verify(
         .build()
         .expect("invariant: a client without TLS files builds");
     let mut stage = |text: &str| {
-        report(Event::Verifying { camera: access.camera.clone(), stage: text.to_owned() });
+        report(Event::Verifying {
+            camera: access.camera.clone(),
+            stage: text.to_owned(),
+        });
     };
     stage("waiting for the first frame");
     wait_for_picture(access, &client).await?;
     stage("recording");
     let proof = make_proof(access, &client, seconds).await?;
     let mut hops = vec![
-        VerifiedHop { name: "camera".into(), ms: proof.first_frame_ms },
-        VerifiedHop { name: "agent".into(), ms: proof.recorded_ms },
+        VerifiedHop {
+            name: "camera".into(),
+            ms: proof.first_frame_ms,
+        },
+        VerifiedHop {
+            name: "agent".into(),
+            ms: proof.recorded_ms,
+        },
     ];
     let (clip, location, bytes) = if let Some(vault) = &access.vault {
         let uploaded = proof.uploaded_ms.ok_or_else(|| VerifyError::NotStored {
             camera: access.camera.clone(),
             recording: proof.recording.clone(),
         })?;
-        hops.push(VerifiedHop { name: "vault".into(), ms: uploaded });
+        hops.push(VerifiedHop {
+            name: "vault".into(),
+            ms: uploaded,
+        });
         stage("reading it back from the vault");
         let begun = Instant::now();
         let (object, data) = fetch_object(access, vault, &client, &proof).await?;
         let clip = playable(&proof.recording, &data)?;
-        hops.push(VerifiedHop { name: "object".into(), ms: millis(begun.elapsed()) });
+        hops.push(VerifiedHop {
+            name: "object".into(),
+            ms: millis(begun.elapsed()),
+        });
         stage("waiting for its event");
         let begun = Instant::now();
         wait_for_event(vault, &client, &object).await?;
-        hops.push(VerifiedHop { name: "event".into(), ms: millis(begun.elapsed()) });
+        hops.push(VerifiedHop {
+            name: "event".into(),
+            ms: millis(begun.elapsed()),
+        });
         (clip, object.location, data.len())
     } else {
         stage("reading it back from the agent");
@@ -117,8 +148,15 @@ pub async fn verify(
         let url = join(&access.agent, &["api", "recordings", &proof.recording]);
         let data = fetch_bytes("agent", client.get(url).bearer_auth(&access.token)).await?;
         let clip = playable(&proof.recording, &data)?;
-        hops.push(VerifiedHop { name: "object".into(), ms: millis(begun.elapsed()) });
-        (clip, access.folder.join(&proof.recording).into_string(), data.len())
+        hops.push(VerifiedHop {
+            name: "object".into(),
+            ms: millis(begun.elapsed()),
+        });
+        (
+            clip,
+            access.folder.join(&proof.recording).into_string(),
+            data.len(),
+        )
     };
     Ok(Verified {
         camera: access.camera.clone(),
@@ -135,27 +173,36 @@ pub async fn verify(
 
 async fn wait_for_picture(access: &CameraAccess, client: &Client) -> Result<(), VerifyError> {
     let url = join(&access.agent, &["api", "cameras"]);
-    let waited = until(PICTURE_DEADLINE, || false, |_| {}, || async {
-        let request = client.get(url.clone()).bearer_auth(&access.token);
-        let cameras: Vec<CameraStatus> = match fetch_json("agent", request).await {
-            Ok(cameras) => cameras,
-            Err(error) => return Probe::Waiting(error.to_string()),
-        };
-        match cameras.iter().find(|camera| camera.name == access.camera) {
-            Some(camera) if camera.state == CameraState::Receiving && camera.frames > 0 => {
-                Probe::Met
+    let waited = until(
+        PICTURE_DEADLINE,
+        || false,
+        |_| {},
+        || async {
+            let request = client.get(url.clone()).bearer_auth(&access.token);
+            let cameras: Vec<CameraStatus> = match fetch_json("agent", request).await {
+                Ok(cameras) => cameras,
+                Err(error) => return Probe::Waiting(error.to_string()),
+            };
+            match cameras.iter().find(|camera| camera.name == access.camera) {
+                Some(camera) if camera.state == CameraState::Receiving && camera.frames > 0 => {
+                    Probe::Met
+                }
+                Some(camera) => Probe::Waiting(
+                    camera
+                        .error
+                        .clone()
+                        .unwrap_or_else(|| "no frame has come yet".to_owned()),
+                ),
+                None => Probe::Failed("its agent does not know it".to_owned()),
             }
-            Some(camera) => Probe::Waiting(
-                camera.error.clone().unwrap_or_else(|| "no frame has come yet".to_owned()),
-            ),
-            None => Probe::Failed("its agent does not know it".to_owned()),
-        }
-    });
+        },
+    );
     match waited.await {
         Waited::Met => Ok(()),
-        Waited::TimedOut(reason) | Waited::Failed(reason) => {
-            Err(VerifyError::NoPicture { camera: access.camera.clone(), reason })
-        }
+        Waited::TimedOut(reason) | Waited::Failed(reason) => Err(VerifyError::NoPicture {
+            camera: access.camera.clone(),
+            reason,
+        }),
         Waited::Interrupted => Ok(()),
     }
 }
@@ -166,10 +213,18 @@ async fn make_proof(
     seconds: u64,
 ) -> Result<Proof, VerifyError> {
     let mut url = join(&access.agent, &["api", "cameras", &access.camera, "proof"]);
-    url.query_pairs_mut().append_pair("seconds", &seconds.to_string());
+    url.query_pairs_mut()
+        .append_pair("seconds", &seconds.to_string());
     // A key frame may be 20 s away, twice; uploading waits for the vault.
     let deadline = Duration::from_secs(seconds * 2 + 60);
-    fetch_json("agent", client.post(url).bearer_auth(&access.token).timeout(deadline)).await
+    fetch_json(
+        "agent",
+        client
+            .post(url)
+            .bearer_auth(&access.token)
+            .timeout(deadline),
+    )
+    .await
 }
 
 async fn fetch_object(
@@ -179,17 +234,26 @@ async fn fetch_object(
     proof: &Proof,
 ) -> Result<(vault_api::Recording, Vec<u8>), VerifyError> {
     let mut url = join(&vault.url, &["api", "recordings"]);
-    url.query_pairs_mut().append_pair("camera", &access.camera).append_pair("limit", "20");
+    url.query_pairs_mut()
+        .append_pair("camera", &access.camera)
+        .append_pair("limit", "20");
     let page: vault_api::Page =
         fetch_json("vault", client.get(url).bearer_auth(&vault.token)).await?;
     let wanted = |recording: &vault_api::Recording| {
         recording.key.rsplit('/').next() == Some(proof.recording.as_str())
     };
-    let object = page.recordings.into_iter().find(wanted).ok_or_else(|| VerifyError::NotStored {
-        camera: access.camera.clone(),
-        recording: proof.recording.clone(),
-    })?;
-    let url = join(&vault.url, &["api", "recordings", &object.id.to_string(), "media"]);
+    let object =
+        page.recordings
+            .into_iter()
+            .find(wanted)
+            .ok_or_else(|| VerifyError::NotStored {
+                camera: access.camera.clone(),
+                recording: proof.recording.clone(),
+            })?;
+    let url = join(
+        &vault.url,
+        &["api", "recordings", &object.id.to_string(), "media"],
+    );
     let data = fetch_bytes("vault", client.get(url).bearer_auth(&vault.token)).await?;
     Ok((object, data))
 }
@@ -203,29 +267,42 @@ async fn wait_for_event(
     url.query_pairs_mut()
         .append_pair("recording", &object.id.to_string())
         .append_pair("wait_ms", &EVENT_DEADLINE.as_millis().to_string());
-    let request =
-        client.get(url).bearer_auth(&vault.token).timeout(EVENT_DEADLINE + Duration::from_secs(5));
+    let request = client
+        .get(url)
+        .bearer_auth(&vault.token)
+        .timeout(EVENT_DEADLINE + Duration::from_secs(5));
     let events: Vec<vault_api::Event> = fetch_json("vault", request).await?;
     let told = events.iter().find(|event| event.recording.id == object.id);
     let seconds = EVENT_DEADLINE.as_secs();
     if told.is_none() {
-        return Err(VerifyError::NoEvent { recording: object.key.clone(), seconds });
+        return Err(VerifyError::NoEvent {
+            recording: object.key.clone(),
+            seconds,
+        });
     }
     if !vault.integrations {
         return Ok(());
     }
     let url = join(&vault.url, &["api", "usage"]);
-    let waited = until(EVENT_DEADLINE, || false, |_| {}, || async {
-        let request = client.get(url.clone()).bearer_auth(&vault.token);
-        match fetch_json::<vault_api::Usage>("vault", request).await {
-            Ok(usage) if usage.undelivered == 0 => Probe::Met,
-            Ok(usage) => Probe::Waiting(format!("{} events wait", usage.undelivered)),
-            Err(error) => Probe::Waiting(error.to_string()),
-        }
-    });
+    let waited = until(
+        EVENT_DEADLINE,
+        || false,
+        |_| {},
+        || async {
+            let request = client.get(url.clone()).bearer_auth(&vault.token);
+            match fetch_json::<vault_api::Usage>("vault", request).await {
+                Ok(usage) if usage.undelivered == 0 => Probe::Met,
+                Ok(usage) => Probe::Waiting(format!("{} events wait", usage.undelivered)),
+                Err(error) => Probe::Waiting(error.to_string()),
+            }
+        },
+    );
     match waited.await {
         Waited::Met => Ok(()),
-        _ => Err(VerifyError::NotDelivered { recording: object.key.clone(), seconds }),
+        _ => Err(VerifyError::NotDelivered {
+            recording: object.key.clone(),
+            seconds,
+        }),
     }
 }
 
@@ -238,19 +315,34 @@ fn join(base: &Url, segments: &[&str]) -> Url {
     url
 }
 
-async fn fetch(peer: &'static str, request: RequestBuilder) -> Result<reqwest::Response, VerifyError> {
+async fn fetch(
+    peer: &'static str,
+    request: RequestBuilder,
+) -> Result<reqwest::Response, VerifyError> {
     let (client, request) = request.build_split();
-    let failed = |what: &str, source| VerifyError::Request { peer, what: what.to_owned(), source };
+    let failed = |what: &str, source| VerifyError::Request {
+        peer,
+        what: what.to_owned(),
+        source,
+    };
     let request = request.map_err(|source| failed("a request", source))?;
     let what = format!("{} {}", request.method(), request.url().path());
-    let answer = client.execute(request).await.map_err(|source| failed(&what, source))?;
+    let answer = client
+        .execute(request)
+        .await
+        .map_err(|source| failed(&what, source))?;
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);
     }
     let body = answer.text().await.unwrap_or_default();
     let body = body.chars().take(300).collect();
-    Err(VerifyError::Refused { peer, what, status, body })
+    Err(VerifyError::Refused {
+        peer,
+        what,
+        status,
+        body,
+    })
 }
 
 async fn fetch_json<T: DeserializeOwned>(
@@ -259,14 +351,19 @@ async fn fetch_json<T: DeserializeOwned>(
 ) -> Result<T, VerifyError> {
     let answer = fetch(peer, request).await?;
     let what = answer.url().path().to_owned();
-    answer.json().await.map_err(|source| VerifyError::Request { peer, what, source })
+    answer
+        .json()
+        .await
+        .map_err(|source| VerifyError::Request { peer, what, source })
 }
 
 async fn fetch_bytes(peer: &'static str, request: RequestBuilder) -> Result<Vec<u8>, VerifyError> {
     let answer = fetch(peer, request).await?;
     let what = answer.url().path().to_owned();
     let bytes = answer.bytes().await;
-    bytes.map(|b| b.to_vec()).map_err(|source| VerifyError::Request { peer, what, source })
+    bytes
+        .map(|b| b.to_vec())
+        .map_err(|source| VerifyError::Request { peer, what, source })
 }
 
 /// What a recording turned out to hold.
@@ -280,7 +377,10 @@ pub struct Clip {
 }
 
 fn playable(recording: &str, data: &[u8]) -> Result<Clip, VerifyError> {
-    let broken = |reason: String| VerifyError::Unplayable { recording: recording.into(), reason };
+    let broken = |reason: String| VerifyError::Unplayable {
+        recording: recording.into(),
+        reason,
+    };
     let clip = read_clip(data).map_err(broken)?;
     if clip.frames == 0 {
         return Err(broken("it holds no video frame".to_owned()));
@@ -291,13 +391,26 @@ fn playable(recording: &str, data: &[u8]) -> Result<Clip, VerifyError> {
 /// Reads a fragmented MP4 with an independent demuxer (shiguredo_mp4).
 pub fn read_clip(data: &[u8]) -> Result<Clip, String> {
     let mut demuxer = Fmp4FileDemuxer::new();
-    let mut clip = Clip { codec: "", width: 0, height: 0, frames: 0, seconds: 0.0 };
+    let mut clip = Clip {
+        codec: "",
+        width: 0,
+        height: 0,
+        frames: 0,
+        seconds: 0.0,
+    };
     loop {
         while let Some(wanted) = demuxer.required_input() {
-            let start = usize::try_from(wanted.position).unwrap_or(usize::MAX).min(data.len());
+            let start = usize::try_from(wanted.position)
+                .unwrap_or(usize::MAX)
+                .min(data.len());
             let rest = data.get(start..).unwrap_or_default();
-            let piece = wanted.size.map_or(rest, |size| rest.get(..size).unwrap_or(rest));
-            demuxer.handle_input(Input { position: wanted.position, data: piece });
+            let piece = wanted
+                .size
+                .map_or(rest, |size| rest.get(..size).unwrap_or(rest));
+            demuxer.handle_input(Input {
+                position: wanted.position,
+                data: piece,
+            });
         }
         let sample = match demuxer.next_sample() {
             Ok(Some(sample)) => sample,

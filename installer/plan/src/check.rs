@@ -32,6 +32,11 @@ impl Finding {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        Self { severity, id: id.to_owned(), message: message.into(), help: help.into() }
+        Self {
+            severity,
+            id: id.to_owned(),
+            message: message.into(),
+            help: help.into(),
+        }
     }
 }

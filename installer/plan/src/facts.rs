@@ -90,8 +90,14 @@ pub struct Disk {
 #[serde(rename_all = "lowercase")]
 pub enum PathFact {
     /// `text` is there for configuration, so that a plan can show what differs.
-    File { digest: Digest, mode: u32, text: Option<String> },
-    Directory { mode: u32 },
+    File {
+        digest: Digest,
+        mode: u32,
+        text: Option<String>,
+    },
+    Directory {
+        mode: u32,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,7 +44,14 @@ pub struct Plan {
 impl Plan {
     /// Identifies the changes; findings and estimates are left out, since they move by themselves.
     pub fn digest(&self) -> Digest {
-        digest_of(&(self.format, self.operation, &self.site, &self.machine, &self.data, &self.steps))
+        digest_of(&(
+            self.format,
+            self.operation,
+            &self.site,
+            &self.machine,
+            &self.data,
+            &self.steps,
+        ))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -87,12 +94,25 @@ pub enum Action {
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum HostAction {
     /// A system user without home, shell or password.
-    CreateUser { name: String },
-    RemoveUser { name: String },
+    CreateUser {
+        name: String,
+    },
+    RemoveUser {
+        name: String,
+    },
     /// `owner` is a user name; absent, the user that installs.
-    MakeDirectory { path: Utf8PathBuf, mode: u32, owner: Option<String> },
+    MakeDirectory {
+        path: Utf8PathBuf,
+        mode: u32,
+        owner: Option<String>,
+    },
     /// Copied, so that the site outlives the folder it was built in.
-    InstallProgram { program: Program, from: Utf8PathBuf, to: Utf8PathBuf, digest: Digest },
+    InstallProgram {
+        program: Program,
+        from: Utf8PathBuf,
+        to: Utf8PathBuf,
+        digest: Digest,
+    },
     /// Create-only.
     MakeSecret {
         name: SecretName,
@@ -102,20 +122,42 @@ pub enum HostAction {
         camera: Option<String>,
         owner: Option<String>,
     },
-    WriteFile { path: Utf8PathBuf, mode: u32, contents: String, owner: Option<String> },
-    RemoveFile { path: Utf8PathBuf },
+    WriteFile {
+        path: Utf8PathBuf,
+        mode: u32,
+        contents: String,
+        owner: Option<String>,
+    },
+    RemoveFile {
+        path: Utf8PathBuf,
+    },
     /// With everything in it where `recursive`, else only when empty.
-    RemoveDirectory { path: Utf8PathBuf, recursive: bool },
+    RemoveDirectory {
+        path: Utf8PathBuf,
+        recursive: bool,
+    },
     /// The service manager reads its files again.
     ReloadServices,
-    StartSupervisor { program: Utf8PathBuf },
+    StartSupervisor {
+        program: Utf8PathBuf,
+    },
     StopSupervisor,
     /// Starts it at boot, too.
-    EnableService { unit: String },
-    DisableService { unit: String },
+    EnableService {
+        unit: String,
+    },
+    DisableService {
+        unit: String,
+    },
     /// Starts or restarts it with what is on disk now.
-    StartService { name: String, unit: String },
-    StopService { name: String, unit: String },
+    StartService {
+        name: String,
+        unit: String,
+    },
+    StopService {
+        name: String,
+        unit: String,
+    },
 }
 
 /// What has to be true before a run goes on. The deadline is in seconds.
@@ -123,10 +165,27 @@ pub enum HostAction {
 #[serde(rename_all = "kebab-case", tag = "until")]
 pub enum Condition {
     /// `GET http://127.0.0.1:port/healthz` answers 200, from the process with this digest.
-    Healthy { service: String, port: u16, digest: Digest, deadline_seconds: u64 },
+    Healthy {
+        service: String,
+        port: u16,
+        digest: Digest,
+        deadline_seconds: u64,
+    },
     /// The port takes connections.
-    Listening { service: String, port: u16, digest: Digest, deadline_seconds: u64 },
-    Stopped { service: String, deadline_seconds: u64 },
-    SupervisorAnswers { deadline_seconds: u64 },
-    SupervisorGone { deadline_seconds: u64 },
+    Listening {
+        service: String,
+        port: u16,
+        digest: Digest,
+        deadline_seconds: u64,
+    },
+    Stopped {
+        service: String,
+        deadline_seconds: u64,
+    },
+    SupervisorAnswers {
+        deadline_seconds: u64,
+    },
+    SupervisorGone {
+        deadline_seconds: u64,
+    },
 }

@@ -28,7 +28,13 @@ pub fn show(plan: &Plan) -> String {
         Operation::Install => "Site",
         Operation::Uninstall => "Removal of site",
     };
-    line(&mut text, format_args!("{verb} {} on this {}, data in {}", plan.site, plan.target, plan.data));
+    line(
+        &mut text,
+        format_args!(
+            "{verb} {} on this {}, data in {}",
+            plan.site, plan.target, plan.data
+        ),
+    );
     if !plan.steps.is_empty() {
         text.push('\n');
     }
@@ -43,10 +49,21 @@ pub fn show(plan: &Plan) -> String {
             line(&mut text, format_args!("      {detail}"));
         }
     }
-    let count = |change| plan.steps.iter().filter(|step| step.change == change).count();
+    let count = |change| {
+        plan.steps
+            .iter()
+            .filter(|step| step.change == change)
+            .count()
+    };
     text.push('\n');
     if plan.is_empty() {
-        line(&mut text, format_args!("Nothing to change: {} things are as they should be.", plan.unchanged));
+        line(
+            &mut text,
+            format_args!(
+                "Nothing to change: {} things are as they should be.",
+                plan.unchanged
+            ),
+        );
     } else {
         line(
             &mut text,
@@ -68,7 +85,10 @@ pub fn show(plan: &Plan) -> String {
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        line(&mut text, format_args!("{word}: {} [{}]", finding.message, finding.id));
+        line(
+            &mut text,
+            format_args!("{word}: {} [{}]", finding.message, finding.id),
+        );
         line(&mut text, format_args!("      {}", finding.help));
     }
     text
@@ -83,8 +103,13 @@ fn show_storage(storage: &StorageEstimate) -> String {
         1 => "1 camera".to_owned(),
         n => format!("{n} cameras"),
     };
+    let write = if storage.cameras == 1 {
+        "writes"
+    } else {
+        "write"
+    };
     let how = match storage.assumed {
-        0 => "measured".to_owned(),
+        0 => "known".to_owned(),
         n if n == storage.cameras => "assumed".to_owned(),
         n => format!("{n} of them assumed"),
     };
@@ -92,9 +117,13 @@ fn show_storage(storage: &StorageEstimate) -> String {
         Limit::Quota => "the quota",
         Limit::Disk => "what the disk has",
     };
-    let most = if storage.on_motion > 0 { "at most " } else { "" };
+    let most = if storage.on_motion > 0 {
+        "at most "
+    } else {
+        ""
+    };
     format!(
-        "{cameras} at {:.1} Mbit/s ({how}) write {most}{} a day; {} ({bound}) hold {}.",
+        "{cameras} at {:.1} Mbit/s ({how}) {write} {most}{} a day; {} ({bound}) hold {}.",
         storage.bits_per_second as f64 / 1e6,
         human_bytes(storage.bytes_per_day),
         human_bytes(storage.room_bytes),
@@ -102,6 +131,11 @@ fn show_storage(storage: &StorageEstimate) -> String {
     )
 }
 
-fn days(days: f64) -> String {
-    if days >= 2.0 { format!("{days:.0} days") } else { format!("{:.0} hours", days * 24.0) }
+/// A span as a person says it: `12 days`, `7.5 hours`.
+pub(crate) fn days(days: f64) -> String {
+    if days >= 2.0 {
+        format!("{days:.0} days")
+    } else {
+        format!("{:.1} hours", days * 24.0)
+    }
 }

@@ -1,12 +1,15 @@
 //! How much footage fits.
 
-use installer_spec::{Profile, When};
+use installer_spec::{Profile, Source, TestSource, When};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
 
 /// Taken for a camera that nobody could measure: 1080p at 25 frames per second, H.264.
 const ASSUMED_BITS_PER_SECOND: u64 = 4_000_000;
+
+/// The built-in scene's.
+const SCENE_BITS_PER_SECOND: u64 = 400_000;
 
 /// The vault leaves 5 % of the disk free, at most 10 GiB.
 const RESERVE_PERCENT: u64 = 5;
@@ -43,7 +46,13 @@ pub enum Limit {
 pub fn estimate(profile: &Profile, facts: &Facts) -> StorageEstimate {
     let (mut bits_per_second, mut assumed, mut on_motion) = (0u64, 0, 0);
     for camera in &profile.cameras {
-        let measured = facts.cameras.get(&camera.name).map(|fact| fact.bits_per_second);
+        let known =
+            (camera.source == Source::Test(TestSource::Scene)).then_some(SCENE_BITS_PER_SECOND);
+        let measured = facts
+            .cameras
+            .get(&camera.name)
+            .map(|fact| fact.bits_per_second);
+        let measured = measured.or(known);
         assumed += usize::from(measured.is_none());
         on_motion += usize::from(camera.record.when == When::Motion);
         bits_per_second =
@@ -66,6 +75,9 @@ pub fn estimate(profile: &Profile, facts: &Facts) -> StorageEstimate {
         room_bytes,
         limit,
         days: room_bytes as f64 / bytes_per_day.max(1) as f64,
-        retention_days: profile.storage.retention.map(|age| age.as_secs_f64() / 86_400.0),
+        retention_days: profile
+            .storage
+            .retention
+            .map(|age| age.as_secs_f64() / 86_400.0),
     }
 }

@@ -5,9 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use agent_config::{AgentConfig, CameraConfig, HttpConfig, RecordPolicy, UploadConfig};
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{
-    Camera, EventSink, Isolation, Keeper, Profile, Source, TestSource, When,
-};
+use installer_spec::{Camera, EventSink, Isolation, Keeper, Profile, Source, TestSource, When};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use vault_api::{AccountConfig, ProviderConfig, VaultConfig, WebhookConfig};
@@ -143,10 +141,15 @@ pub fn secret_purposes(profile: &Profile) -> BTreeMap<String, SecretOrigin> {
             Source::Test(_) => {
                 purposes.insert(camera_secret(&camera.name), SecretOrigin::RandomLogin);
             }
-            Source::Rtsp { credentials: Some(_), .. } => {
+            Source::Rtsp {
+                credentials: Some(_),
+                ..
+            } => {
                 purposes.insert(camera_secret(&camera.name), SecretOrigin::Camera);
             }
-            Source::Rtsp { credentials: None, .. } => {}
+            Source::Rtsp {
+                credentials: None, ..
+            } => {}
         }
     }
     for (index, _) in profile.events.iter().enumerate() {
@@ -178,7 +181,10 @@ pub fn render(inputs: &Inputs<'_>) -> Vec<Service> {
 
 impl Inputs<'_> {
     fn port(&self, service: &str) -> u16 {
-        *self.ports.get(service).expect("invariant: the planner gives every service a port")
+        *self
+            .ports
+            .get(service)
+            .expect("invariant: the planner gives every service a port")
     }
 
     fn secret(&self, purpose: &str) -> Utf8PathBuf {
@@ -186,7 +192,10 @@ impl Inputs<'_> {
             .secrets
             .get(purpose)
             .expect("invariant: the planner gives every secret a version");
-        self.layout.secret(&SecretName { purpose: purpose.to_owned(), version })
+        self.layout.secret(&SecretName {
+            purpose: purpose.to_owned(),
+            version,
+        })
     }
 
     fn listen(&self, service: &str) -> SocketAddr {
@@ -202,11 +211,20 @@ fn json<T: Serialize>(value: &T) -> String {
 
 fn vault(inputs: &Inputs<'_>, name: String) -> Service {
     let (layout, storage) = (inputs.layout, &inputs.profile.storage);
-    let webhooks = inputs.profile.events.iter().enumerate().map(|(index, sink)| {
-        let EventSink::Webhook { url } = sink;
-        let name = webhook_name(index);
-        WebhookConfig { secret_file: inputs.secret(&name), url: url.clone(), name }
-    });
+    let webhooks = inputs
+        .profile
+        .events
+        .iter()
+        .enumerate()
+        .map(|(index, sink)| {
+            let EventSink::Webhook { url } = sink;
+            let name = webhook_name(index);
+            WebhookConfig {
+                secret_file: inputs.secret(&name),
+                url: url.clone(),
+                name,
+            }
+        });
     let config = VaultConfig {
         version: 1,
         site: inputs.profile.site.clone(),
@@ -220,7 +238,9 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Service {
             secret_key_file: inputs.secret("vault-secret-key"),
             handoff: vec![layout.agents()],
         },
-        provider: ProviderConfig::Filesystem { path: layout.recordings() },
+        provider: ProviderConfig::Filesystem {
+            path: layout.recordings(),
+        },
         retention: vault_api::Retention {
             age_seconds: storage.retention.map(|age| age.as_secs()),
             quota_bytes: storage.quota,
@@ -235,7 +255,10 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Service {
         program: Program::Vault,
         arguments: vec!["run".to_owned(), "--config".to_owned(), path.to_string()],
         port: inputs.port(&name),
-        config: Some(RenderedFile { path, contents: json(&config) }),
+        config: Some(RenderedFile {
+            path,
+            contents: json(&config),
+        }),
         // A hand-off is a rename out of the agents' directory.
         writable: vec![layout.vault(), layout.recordings(), layout.agents()],
         memory_max_mib: 512,
@@ -285,11 +308,18 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Service {
     let mine = |camera: &&Camera| {
         profile.agents.isolation == Isolation::Group || name == format!("agent-{}", camera.name)
     };
-    let cameras: Vec<_> =
-        profile.cameras.iter().filter(mine).map(|camera| camera_config(inputs, camera)).collect();
+    let cameras: Vec<_> = profile
+        .cameras
+        .iter()
+        .filter(mine)
+        .map(|camera| camera_config(inputs, camera))
+        .collect();
     // Each camera has its folder there, whichever process serves it.
     let data = layout.agents();
-    let writable = cameras.iter().map(|camera| data.join(&camera.name)).collect();
+    let writable = cameras
+        .iter()
+        .map(|camera| data.join(&camera.name))
+        .collect();
     let count = u64::try_from(cameras.len()).unwrap_or(u64::MAX);
     let has_vault = profile.storage.keeper == Keeper::Vault;
     let agents = match profile.agents.isolation {
@@ -334,7 +364,10 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Service {
         program: Program::Agent,
         arguments: vec!["run".to_owned(), "--config".to_owned(), path.to_string()],
         port: inputs.port(&name),
-        config: Some(RenderedFile { path, contents: json(&config) }),
+        config: Some(RenderedFile {
+            path,
+            contents: json(&config),
+        }),
         writable,
         // A 20 s pre-roll at 8 Mbit/s, a 4K key-frame decoder and room to breathe.
         memory_max_mib: 256 + 64 * count.saturating_sub(1),
@@ -350,13 +383,23 @@ pub fn vault_url(port: u16) -> Url {
 fn camera_config(inputs: &Inputs<'_>, camera: &Camera) -> CameraConfig {
     let login = || inputs.secret(&camera_secret(&camera.name));
     let (rtsp, sub, credentials_file) = match &camera.source {
-        Source::Rtsp { main, sub, credentials } => {
-            (main.clone(), sub.clone(), credentials.as_ref().map(|_| login()))
-        }
+        Source::Rtsp {
+            main,
+            sub,
+            credentials,
+        } => (
+            main.clone(),
+            sub.clone(),
+            credentials.as_ref().map(|_| login()),
+        ),
         Source::Test(_) => {
             let port = inputs.port(&format!("camera-{}", camera.name));
             let url = Url::parse(&format!("rtsp://127.0.0.1:{port}/{}", camera.name));
-            (url.expect("invariant: camera names are URL-safe"), None, Some(login()))
+            (
+                url.expect("invariant: camera names are URL-safe"),
+                None,
+                Some(login()),
+            )
         }
     };
     let millis = |duration: std::time::Duration| {

@@ -32,7 +32,10 @@ impl SecretName {
     pub fn parse(file_name: &str) -> Option<Self> {
         let (purpose, version) = file_name.rsplit_once('.')?;
         let version = version.parse().ok().filter(|v| *v > 0)?;
-        (!purpose.is_empty()).then(|| Self { purpose: purpose.to_owned(), version })
+        (!purpose.is_empty()).then(|| Self {
+            purpose: purpose.to_owned(),
+            version,
+        })
     }
 }
 

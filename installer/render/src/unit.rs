@@ -30,9 +30,16 @@ pub struct UnitContext {
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
     #[error("cannot render the unit of service `{service}`")]
-    Template { service: String, source: tera::Error },
+    Template {
+        service: String,
+        source: tera::Error,
+    },
     #[error("the unit of service `{service}` is not well-formed at line {line}: `{text}`")]
-    Malformed { service: String, line: usize, text: String },
+    Malformed {
+        service: String,
+        line: usize,
+        text: String,
+    },
     #[error("`{value}` of service `{service}` holds a character that a unit cannot carry")]
     Unquotable { service: String, value: String },
 }
@@ -40,12 +47,18 @@ pub enum RenderError {
 /// Renders one `.service` file (systemd.service(5), systemd.exec(5)).
 pub fn render_unit(context: &UnitContext) -> Result<String, RenderError> {
     for value in context.command.iter().chain(&context.writable) {
-        if value.chars().any(|c| c.is_control() || "\"\\%$ ".contains(c)) {
+        if value
+            .chars()
+            .any(|c| c.is_control() || "\"\\%$ ".contains(c))
+        {
             let (service, value) = (context.service.clone(), value.clone());
             return Err(RenderError::Unquotable { service, value });
         }
     }
-    let failed = |source| RenderError::Template { service: context.service.clone(), source };
+    let failed = |source| RenderError::Template {
+        service: context.service.clone(),
+        source,
+    };
     let values = Context::from_serialize(context).map_err(failed)?;
     let text = Tera::one_off(TEMPLATE, &values, false).map_err(failed)?;
     check(&context.service, &text)?;
@@ -67,7 +80,11 @@ fn check(service: &str, text: &str) -> Result<(), RenderError> {
         };
         if !fine {
             let (service, text) = (service.to_owned(), line.to_owned());
-            return Err(RenderError::Malformed { service, line: index + 1, text });
+            return Err(RenderError::Malformed {
+                service,
+                line: index + 1,
+                text,
+            });
         }
     }
     Ok(())
@@ -104,7 +121,10 @@ mod tests {
             "ProtectSystem=strict",
             "NoNewPrivileges=yes",
         ] {
-            assert!(unit.lines().any(|l| l == line), "{line} is missing from\n{unit}");
+            assert!(
+                unit.lines().any(|l| l == line),
+                "{line} is missing from\n{unit}"
+            );
         }
     }
 
@@ -112,6 +132,9 @@ mod tests {
     fn a_path_that_systemd_would_expand_is_refused() {
         let mut bad = context();
         bad.writable = vec!["/srv/100%".into()];
-        assert!(matches!(render_unit(&bad), Err(RenderError::Unquotable { .. })));
+        assert!(matches!(
+            render_unit(&bad),
+            Err(RenderError::Unquotable { .. })
+        ));
     }
 }

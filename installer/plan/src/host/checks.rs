@@ -4,8 +4,8 @@ use installer_render::host::Program;
 use installer_spec::{Keeper, Profile};
 
 use crate::check::{Finding, Severity};
-use crate::facts::{Facts, ServiceManager, Writable};
-use crate::show::human_bytes;
+use crate::facts::{Facts, PathFact, ServiceManager, Writable};
+use crate::show::{days, human_bytes};
 use crate::storage::{Limit, StorageEstimate};
 
 /// Programs, configuration and one minute of a busy camera fit in less.
@@ -36,7 +36,10 @@ pub(super) fn findings(
         ),
         Writable::NotADirectory(path) => error(
             "not-a-directory",
-            format!("`{path}` is not a folder, so `{}` cannot be made", data.path),
+            format!(
+                "`{path}` is not a folder, so `{}` cannot be made",
+                data.path
+            ),
             "move it away, or set `storage.path` to another place",
         ),
     }
@@ -53,7 +56,10 @@ pub(super) fn findings(
     {
         error(
             "other-site",
-            format!("`{}` belongs to site `{}`, not `{}`", data.path, receipt.site, profile.site),
+            format!(
+                "`{}` belongs to site `{}`, not `{}`",
+                data.path, receipt.site, profile.site
+            ),
             "set `storage.path` to a folder of this site's own, or uninstall the other site",
         );
     }
@@ -74,6 +80,18 @@ pub(super) fn findings(
             format!("no login for camera `{camera}`: {reason}"),
             &format!("answer at a terminal, set {variable}=user:password, or mend `credentials`"),
         );
+    }
+    for (path, fact) in &facts.paths {
+        if let PathFact::File { mode, .. } = fact
+            && path.starts_with(data.path.join("secrets"))
+            && mode & 0o077 != 0
+        {
+            error(
+                "secret-readable",
+                format!("the secret `{path}` can be read by others (mode {mode:o})"),
+                &format!("run `chmod 600 {path}`, and think about who has read it"),
+            );
+        }
     }
     for port in &facts.ports.taken {
         error(
@@ -99,7 +117,11 @@ fn warnings(profile: &Profile, facts: &Facts, storage: &StorageEstimate) -> Vec<
         found.push(Finding::new(
             Severity::Warning,
             "retention-short",
-            format!("{asked:.1} days are asked for, about {:.1} fit the {limit}", storage.days),
+            format!(
+                "{} of footage are asked for, {} fit the {limit}",
+                days(asked),
+                days(storage.days)
+            ),
             "the oldest footage goes first; give it more room, or lower the cameras' bit rate",
         ));
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_render::host::{
-    Inputs, Program, Role, SecretOrigin, Service, render, secret_purposes, service_names,
+    Inputs, Program, RenderedFile, Role, SecretOrigin, Service, render, secret_purposes,
+    service_names,
 };
 use installer_render::{Layout, SecretName, UnitContext, render_unit};
 use installer_spec::{Keeper, Profile, TargetChoice};
@@ -29,14 +30,26 @@ pub fn plan(profile: &Profile, folder: &Utf8Path, facts: &Facts) -> Result<Plan,
     match profile.target {
         TargetChoice::Auto | TargetChoice::Host => {}
         TargetChoice::Docker => return Err(PlanError::Target { asked: "docker" }),
-        TargetChoice::Kubernetes => return Err(PlanError::Target { asked: "kubernetes" }),
+        TargetChoice::Kubernetes => {
+            return Err(PlanError::Target {
+                asked: "kubernetes",
+            });
+        }
     }
     let layout = Layout::new(facts.data.path.clone());
     let (ports, mut findings) = assign_ports(profile, facts);
     let secrets = choose_secrets(profile, facts);
-    let versions: BTreeMap<_, _> =
-        secrets.iter().map(|(purpose, (version, _))| (purpose.clone(), *version)).collect();
-    let inputs = Inputs { profile, folder, layout: &layout, ports: &ports, secrets: &versions };
+    let versions: BTreeMap<_, _> = secrets
+        .iter()
+        .map(|(purpose, (version, _))| (purpose.clone(), *version))
+        .collect();
+    let inputs = Inputs {
+        profile,
+        folder,
+        layout: &layout,
+        ports: &ports,
+        secrets: &versions,
+    };
     let services = render(&inputs);
     let storage = estimate(profile, facts);
     let programs = programs(profile, facts);
@@ -56,6 +69,29 @@ pub fn plan(profile: &Profile, folder: &Utf8Path, facts: &Facts) -> Result<Plan,
     Ok(draft.finish(findings, storage))
 }
 
+/// Every text file that the site has at a host, in path order; programs and secrets are left out.
+pub fn files(
+    profile: &Profile,
+    folder: &Utf8Path,
+    facts: &Facts,
+) -> Result<Vec<RenderedFile>, PlanError> {
+    let mut blank = facts.clone();
+    blank.paths.clear();
+    let wanted = plan(profile, folder, &blank)?;
+    let mut files: Vec<_> = wanted
+        .steps
+        .into_iter()
+        .filter_map(|step| match step.action {
+            Action::Host(HostAction::WriteFile { path, contents, .. }) => {
+                Some(RenderedFile { path, contents })
+            }
+            Action::Host(_) => None,
+        })
+        .collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
 fn programs(profile: &Profile, facts: &Facts) -> Vec<Program> {
     let mut programs = vec![Program::Agent];
     if profile.storage.keeper == Keeper::Vault {
@@ -72,9 +108,18 @@ fn assign_ports(
     profile: &Profile,
     facts: &Facts,
 ) -> (BTreeMap<String, u16>, Vec<crate::check::Finding>) {
-    let kept = facts.receipt.as_ref().map(crate::receipt::Receipt::ports).unwrap_or_default();
+    let kept = facts
+        .receipt
+        .as_ref()
+        .map(crate::receipt::Receipt::ports)
+        .unwrap_or_default();
     let used: BTreeSet<u16> = kept.values().copied().collect();
-    let mut free = facts.ports.free.iter().copied().filter(|port| !used.contains(port));
+    let mut free = facts
+        .ports
+        .free
+        .iter()
+        .copied()
+        .filter(|port| !used.contains(port));
     let (mut ports, mut findings) = (BTreeMap::new(), Vec::new());
     for (service, _) in service_names(profile) {
         let port = kept.get(&service).copied().or_else(|| free.next());
@@ -103,7 +148,9 @@ fn choose_secrets(
             let chosen = match fact.and_then(|fact| fact.current) {
                 Some(version) => (version, None),
                 None => {
-                    let newest = fact.and_then(|fact| fact.versions.last().copied()).unwrap_or(0);
+                    let newest = fact
+                        .and_then(|fact| fact.versions.last().copied())
+                        .unwrap_or(0);
                     (newest + 1, Some(origin))
                 }
             };
@@ -159,13 +206,21 @@ impl<'a> Draft<'a> {
 
     fn push(&mut self, change: Change, id: String, action: HostAction) -> &mut Step {
         let action = Action::Host(action);
-        self.steps.push(Step { id, change, detail: Vec::new(), action, settle: None });
+        self.steps.push(Step {
+            id,
+            change,
+            detail: Vec::new(),
+            action,
+            settle: None,
+        });
         self.steps.last_mut().expect("invariant: just pushed")
     }
 
     /// A path as the plan shows it: below the data directory it is relative.
     fn short(&self, path: &Utf8Path) -> String {
-        path.strip_prefix(self.layout.data()).unwrap_or(path).to_string()
+        path.strip_prefix(self.layout.data())
+            .unwrap_or(path)
+            .to_string()
     }
 
     /// Binds each service to the digest of all that it runs with.
@@ -193,14 +248,25 @@ impl<'a> Draft<'a> {
                 loopback_only: service.role == Role::TestCamera
                     || (service.role == Role::Vault && self.profile.events.is_empty()),
             };
-            let program = self.facts.programs.get(&service.program).map(|(_, digest)| digest);
+            let program = self
+                .facts
+                .programs
+                .get(&service.program)
+                .map(|(_, digest)| digest);
             let unit = self.systemd().then_some(&context);
             let config = service.config.as_ref().map(|file| &file.contents);
             let digest = digest_of(&(program, self.command(&service), config, unit));
             // Half of SHA-256 is plenty to tell two versions apart, and can be read aloud.
             let digest: Digest = digest.chars().take(32).collect();
-            let unit = self.systemd().then(|| UnitContext { digest: digest.clone(), ..context });
-            Launch { service, digest, unit }
+            let unit = self.systemd().then(|| UnitContext {
+                digest: digest.clone(),
+                ..context
+            });
+            Launch {
+                service,
+                digest,
+                unit,
+            }
         };
         let launches: Vec<_> = services.into_iter().map(launch).collect();
         for context in launches.iter().filter_map(|launch| launch.unit.as_ref()) {
@@ -220,7 +286,9 @@ impl<'a> Draft<'a> {
     }
 
     fn user(&mut self) {
-        let Some(name) = self.owner.clone() else { return };
+        let Some(name) = self.owner.clone() else {
+            return;
+        };
         if self.facts.machine.service_user {
             self.unchanged += 1;
             self.owned.user = self.facts.receipt.as_ref().and_then(|receipt| {
@@ -229,7 +297,11 @@ impl<'a> Draft<'a> {
             });
         } else {
             self.owned.user = Some(name.clone());
-            self.push(Change::Add, format!("user {name}"), HostAction::CreateUser { name });
+            self.push(
+                Change::Add,
+                format!("user {name}"),
+                HostAction::CreateUser { name },
+            );
         }
     }
 
@@ -271,18 +343,30 @@ impl<'a> Draft<'a> {
     fn programs(&mut self, programs: &[Program]) {
         for program in programs {
             // A missing one is an error finding, and nothing is done.
-            let Some((from, digest)) = self.facts.programs.get(program).cloned() else { continue };
+            let Some((from, digest)) = self.facts.programs.get(program).cloned() else {
+                continue;
+            };
             let to = self.layout.programs().join(program.file_name());
-            let Some(change) = self.compare(&to, &digest, 0o755) else { continue };
+            let Some(change) = self.compare(&to, &digest, 0o755) else {
+                continue;
+            };
             let id = format!("program {}", self.short(&to));
-            let action = HostAction::InstallProgram { program: *program, from, to, digest };
+            let action = HostAction::InstallProgram {
+                program: *program,
+                from,
+                to,
+                digest,
+            };
             self.push(change, id, action);
         }
     }
 
     fn secrets(&mut self, secrets: &BTreeMap<String, (u32, Option<SecretOrigin>)>) {
         for (purpose, (version, origin)) in secrets {
-            let name = SecretName { purpose: purpose.clone(), version: *version };
+            let name = SecretName {
+                purpose: purpose.clone(),
+                version: *version,
+            };
             let path = self.layout.secret(&name);
             self.wanted_files.insert(path.clone());
             self.owned.secrets.insert(name.to_string());
@@ -290,16 +374,32 @@ impl<'a> Draft<'a> {
                 self.unchanged += 1;
                 continue;
             };
-            let camera = purpose.strip_prefix("camera-").and_then(|p| p.strip_suffix("-login"));
+            let camera = purpose
+                .strip_prefix("camera-")
+                .and_then(|p| p.strip_suffix("-login"));
             let (word, camera) = match origin {
                 SecretOrigin::Random => ("random", None),
                 SecretOrigin::RandomLogin => ("random login", None),
                 SecretOrigin::Camera => ("from the profile's source", camera.map(str::to_owned)),
             };
             let id = format!("secret {name} ({word})");
-            let change = if *version == 1 { Change::Add } else { Change::Change };
+            let change = if *version == 1 {
+                Change::Add
+            } else {
+                Change::Change
+            };
             let owner = self.owner.clone();
-            self.push(change, id, HostAction::MakeSecret { name, path, origin, camera, owner });
+            self.push(
+                change,
+                id,
+                HostAction::MakeSecret {
+                    name,
+                    path,
+                    origin,
+                    camera,
+                    owner,
+                },
+            );
         }
     }
 
@@ -335,13 +435,22 @@ impl<'a> Draft<'a> {
 
     fn file(&mut self, path: Utf8PathBuf, mode: u32, contents: String, owner: Option<String>) {
         let digest = text_digest(&contents);
-        let Some(change) = self.compare(&path, &digest, mode) else { return };
+        let Some(change) = self.compare(&path, &digest, mode) else {
+            return;
+        };
         let detail = match self.facts.paths.get(&path) {
-            Some(PathFact::File { text: Some(old), .. }) => difference(old, &contents),
+            Some(PathFact::File {
+                text: Some(old), ..
+            }) => difference(old, &contents),
             _ => Vec::new(),
         };
         let id = format!("file {}", self.short(&path));
-        let action = HostAction::WriteFile { path, mode, contents, owner };
+        let action = HostAction::WriteFile {
+            path,
+            mode,
+            contents,
+            owner,
+        };
         self.push(change, id, action).detail = detail;
     }
 
@@ -350,9 +459,11 @@ impl<'a> Draft<'a> {
         self.wanted_files.insert(path.to_owned());
         self.owned.files.insert(path.to_owned(), digest.clone());
         match self.facts.paths.get(path) {
-            Some(PathFact::File { digest: found, mode: bits, .. })
-                if found == digest && *bits == mode =>
-            {
+            Some(PathFact::File {
+                digest: found,
+                mode: bits,
+                ..
+            }) if found == digest && *bits == mode => {
                 self.unchanged += 1;
                 None
             }
@@ -363,16 +474,37 @@ impl<'a> Draft<'a> {
 
     fn stop_unwanted(&mut self, launches: &[Launch]) {
         let wanted: BTreeSet<_> = launches.iter().map(|l| l.service.name.as_str()).collect();
-        for name in self.facts.services.keys().filter(|name| !wanted.contains(name.as_str())) {
+        for name in self
+            .facts
+            .services
+            .keys()
+            .filter(|name| !wanted.contains(name.as_str()))
+        {
             let unit = unit_name(&self.profile.site, name);
-            let condition =
-                Condition::Stopped { service: name.clone(), deadline_seconds: STOP_SECONDS };
-            if self.facts.services.get(name).is_some_and(|fact| fact.enabled) && self.systemd() {
+            let condition = Condition::Stopped {
+                service: name.clone(),
+                deadline_seconds: STOP_SECONDS,
+            };
+            if self
+                .facts
+                .services
+                .get(name)
+                .is_some_and(|fact| fact.enabled)
+                && self.systemd()
+            {
                 let id = format!("boot start of {name}");
-                self.push(Change::Remove, id, HostAction::DisableService { unit: unit.clone() });
+                self.push(
+                    Change::Remove,
+                    id,
+                    HostAction::DisableService { unit: unit.clone() },
+                );
             }
-            let action = HostAction::StopService { name: name.clone(), unit };
-            self.push(Change::Remove, format!("service {name}"), action).settle = Some(condition);
+            let action = HostAction::StopService {
+                name: name.clone(),
+                unit,
+            };
+            self.push(Change::Remove, format!("service {name}"), action)
+                .settle = Some(condition);
         }
     }
 
@@ -383,8 +515,10 @@ impl<'a> Draft<'a> {
             } else {
                 let program = self.layout.programs().join(Program::Stakeout.file_name());
                 let action = HostAction::StartSupervisor { program };
-                self.push(Change::Add, "supervisor".to_owned(), action).settle =
-                    Some(Condition::SupervisorAnswers { deadline_seconds: READY_SECONDS });
+                self.push(Change::Add, "supervisor".to_owned(), action)
+                    .settle = Some(Condition::SupervisorAnswers {
+                    deadline_seconds: READY_SECONDS,
+                });
             }
         }
         for launch in launches {
@@ -393,7 +527,11 @@ impl<'a> Draft<'a> {
             let fact = self.facts.services.get(&name);
             if self.systemd() && !fact.is_some_and(|fact| fact.enabled) {
                 let id = format!("boot start of {name}");
-                self.push(Change::Add, id, HostAction::EnableService { unit: unit.clone() });
+                self.push(
+                    Change::Add,
+                    id,
+                    HostAction::EnableService { unit: unit.clone() },
+                );
             }
             let change = match fact {
                 Some(fact) if fact.running && fact.digest.as_ref() == Some(&launch.digest) => {
@@ -405,15 +543,22 @@ impl<'a> Draft<'a> {
             };
             let (service, digest) = (name.clone(), launch.digest.clone());
             let condition = match launch.service.role {
-                Role::TestCamera => {
-                    Condition::Listening { service, port, digest, deadline_seconds: READY_SECONDS }
-                }
-                Role::Vault | Role::Agent => {
-                    Condition::Healthy { service, port, digest, deadline_seconds: READY_SECONDS }
-                }
+                Role::TestCamera => Condition::Listening {
+                    service,
+                    port,
+                    digest,
+                    deadline_seconds: READY_SECONDS,
+                },
+                Role::Vault | Role::Agent => Condition::Healthy {
+                    service,
+                    port,
+                    digest,
+                    deadline_seconds: READY_SECONDS,
+                },
             };
             let id = format!("service {name} (port {port})");
-            self.push(change, id, HostAction::StartService { name, unit }).settle = Some(condition);
+            self.push(change, id, HostAction::StartService { name, unit })
+                .settle = Some(condition);
         }
     }
 
@@ -425,13 +570,25 @@ impl<'a> Draft<'a> {
             if matches!(fact, PathFact::File { .. }) && !self.wanted_files.contains(path) {
                 reload |= path.starts_with(super::UNIT_FOLDER);
                 let id = format!("file {}", self.short(path));
-                self.push(Change::Remove, id, HostAction::RemoveFile { path: path.clone() });
+                self.push(
+                    Change::Remove,
+                    id,
+                    HostAction::RemoveFile { path: path.clone() },
+                );
             }
         }
         if reload {
-            self.push(Change::Change, "systemd's units".to_owned(), HostAction::ReloadServices);
+            self.push(
+                Change::Change,
+                "systemd's units".to_owned(),
+                HostAction::ReloadServices,
+            );
         }
-        let owned = self.facts.receipt.as_ref().map(|receipt| &receipt.owned.directories);
+        let owned = self
+            .facts
+            .receipt
+            .as_ref()
+            .map(|receipt| &receipt.owned.directories);
         let gone: Vec<_> = owned
             .into_iter()
             .flatten()
@@ -440,8 +597,14 @@ impl<'a> Draft<'a> {
             .cloned()
             .collect();
         for path in gone.into_iter().rev() {
-            let id = format!("folder {} (kept if there is footage in it)", self.short(&path));
-            let action = HostAction::RemoveDirectory { path, recursive: false };
+            let id = format!(
+                "folder {} (kept if there is footage in it)",
+                self.short(&path)
+            );
+            let action = HostAction::RemoveDirectory {
+                path,
+                recursive: false,
+            };
             self.push(Change::Remove, id, action);
         }
     }

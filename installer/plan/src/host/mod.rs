@@ -4,7 +4,7 @@ mod checks;
 mod install;
 mod uninstall;
 
-pub use install::plan;
+pub use install::{files, plan};
 pub use uninstall::{Level, plan_uninstall};
 
 use camino::Utf8PathBuf;
@@ -34,13 +34,19 @@ pub fn user_name(site: &str) -> String {
         return name;
     }
     let digest = digest_of(&site);
-    let short: String = site.chars().take(12).chain(['-']).chain(digest.chars().take(8)).collect();
+    let short: String = site
+        .chars()
+        .take(12)
+        .chain(['-'])
+        .chain(digest.chars().take(8))
+        .collect();
     format!("stakeout-{short}")
 }
 
-/// Name of a service's unit.
+/// Name of a service's unit. Neither site nor service holds a dot, so no site's name can be the
+/// beginning of another's.
 pub fn unit_name(site: &str, service: &str) -> String {
-    format!("stakeout-{site}-{service}.service")
+    format!("stakeout.{site}.{service}.service")
 }
 
 /// Path of a service's unit.
@@ -50,5 +56,8 @@ pub fn unit_path(site: &str, service: &str) -> Utf8PathBuf {
 
 /// The service that a unit of this site runs.
 pub fn service_of_unit<'a>(site: &str, unit: &'a str) -> Option<&'a str> {
-    unit.strip_prefix("stakeout-")?.strip_prefix(site)?.strip_prefix('-')?.strip_suffix(".service")
+    unit.strip_prefix("stakeout.")?
+        .strip_prefix(site)?
+        .strip_prefix('.')?
+        .strip_suffix(".service")
 }

@@ -27,7 +27,12 @@ pub enum Level {
 /// Returns the steps that take a site away, as far as `level` goes.
 pub fn plan_uninstall(site: &str, level: Level, facts: &Facts) -> Plan {
     let layout = Layout::new(facts.data.path.clone());
-    let mut draft = Draft { site, facts, layout: &layout, steps: Vec::new() };
+    let mut draft = Draft {
+        site,
+        facts,
+        layout: &layout,
+        steps: Vec::new(),
+    };
     draft.services();
     let mut gone: Vec<Utf8PathBuf> = vec![layout.programs(), layout.run()];
     if level >= Level::Config {
@@ -43,10 +48,17 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &Facts) -> Plan {
         && let Some(receipt) = &facts.receipt
         && facts.machine.service_user
         && let Some(name) = receipt.owned.user.clone().or_else(|| {
-            receipt.pending.as_ref().and_then(|pending| pending.owned.user.clone())
+            receipt
+                .pending
+                .as_ref()
+                .and_then(|pending| pending.owned.user.clone())
         })
     {
-        draft.push(Change::Remove, format!("user {name}"), HostAction::RemoveUser { name });
+        draft.push(
+            Change::Remove,
+            format!("user {name}"),
+            HostAction::RemoveUser { name },
+        );
     }
     Plan {
         format: 1,
@@ -73,7 +85,13 @@ struct Draft<'a> {
 impl Draft<'_> {
     fn push(&mut self, change: Change, id: String, action: HostAction) -> &mut Step {
         let action = Action::Host(action);
-        self.steps.push(Step { id, change, detail: Vec::new(), action, settle: None });
+        self.steps.push(Step {
+            id,
+            change,
+            detail: Vec::new(),
+            action,
+            settle: None,
+        });
         self.steps.last_mut().expect("invariant: just pushed")
     }
 
@@ -91,13 +109,16 @@ impl Draft<'_> {
                     self.push(Change::Remove, id, action);
                 }
                 if fact.running {
-                    let action = HostAction::StopService { name: name.clone(), unit };
+                    let action = HostAction::StopService {
+                        name: name.clone(),
+                        unit,
+                    };
                     let condition = Condition::Stopped {
                         service: name.clone(),
                         deadline_seconds: STOP_SECONDS,
                     };
-                    self.push(Change::Remove, format!("service {name}"), action).settle =
-                        Some(condition);
+                    self.push(Change::Remove, format!("service {name}"), action)
+                        .settle = Some(condition);
                 }
             }
         } else if self.facts.supervisor {
@@ -108,7 +129,9 @@ impl Draft<'_> {
                 HostAction::StopSupervisor,
             );
             step.detail = names.iter().map(|name| format!("- {name}")).collect();
-            step.settle = Some(Condition::SupervisorGone { deadline_seconds: STOP_SECONDS });
+            step.settle = Some(Condition::SupervisorGone {
+                deadline_seconds: STOP_SECONDS,
+            });
         }
     }
 
@@ -125,22 +148,40 @@ impl Draft<'_> {
             }
         }
         if reload {
-            self.push(Change::Change, "systemd's units".to_owned(), HostAction::ReloadServices);
+            self.push(
+                Change::Change,
+                "systemd's units".to_owned(),
+                HostAction::ReloadServices,
+            );
         }
     }
 
     fn folders(&mut self, gone: &[Utf8PathBuf]) {
-        for path in gone.iter().filter(|path| self.facts.paths.contains_key(*path)) {
+        for path in gone
+            .iter()
+            .filter(|path| self.facts.paths.contains_key(*path))
+        {
             let short = path.strip_prefix(self.layout.data()).unwrap_or(path);
-            let action = HostAction::RemoveDirectory { path: path.clone(), recursive: true };
-            self.push(Change::Remove, format!("folder {short} and everything in it"), action);
+            let action = HostAction::RemoveDirectory {
+                path: path.clone(),
+                recursive: true,
+            };
+            self.push(
+                Change::Remove,
+                format!("folder {short} and everything in it"),
+                action,
+            );
         }
     }
 
     /// What the receipt goes on to own.
     fn remaining(&self, gone: &[Utf8PathBuf], level: Level) -> Owned {
-        let mut owned =
-            self.facts.receipt.as_ref().map(|receipt| receipt.owned.clone()).unwrap_or_default();
+        let mut owned = self
+            .facts
+            .receipt
+            .as_ref()
+            .map(|receipt| receipt.owned.clone())
+            .unwrap_or_default();
         let keep = |path: &Utf8PathBuf| {
             !path.starts_with(super::UNIT_FOLDER) && !gone.iter().any(|g| path.starts_with(g))
         };
@@ -149,6 +190,9 @@ impl Draft<'_> {
         if level >= Level::Config {
             owned.secrets = BTreeSet::new();
             owned.ports.clear();
+        }
+        if level >= Level::Data {
+            owned.user = None;
         }
         owned
     }

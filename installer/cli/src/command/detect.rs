@@ -1,0 +1,110 @@
+//! `stakeout detect`: what this machine is, and by which signs.
+
+use std::env;
+use std::fmt::Write as _;
+
+use camino::Utf8Path;
+use installer_host::{Logins, observe, programs_folder};
+use installer_plan::{Disk, Machine, human_bytes};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+
+#[derive(Serialize)]
+struct Detected {
+    machine: Machine,
+    disk: Disk,
+    targets: Vec<Target>,
+}
+
+#[derive(Serialize)]
+struct Target {
+    name: &'static str,
+    /// This version can install on it.
+    supported: bool,
+    found: bool,
+    signals: Vec<String>,
+}
+
+pub(super) fn run(context: &Context) -> Result<Exit, CommandError> {
+    let programs = programs_folder().unwrap_or_default();
+    let place = context
+        .data_dir
+        .clone()
+        .unwrap_or_else(|| "/var/lib".into());
+    let observed = observe("none", None, &Logins::new(), &place, &programs)?;
+    let machine = observed.facts.machine;
+    let detected = Detected {
+        disk: observed.facts.data.disk,
+        targets: targets(&machine),
+        machine,
+    };
+    context.printer.result(&text(&detected), &detected);
+    Ok(Exit::Done)
+}
+
+fn targets(machine: &Machine) -> Vec<Target> {
+    let present = |paths: &[&str]| -> Vec<String> {
+        let there = paths.iter().filter(|path| Utf8Path::new(path).exists());
+        there.map(|path| format!("{path} is there")).collect()
+    };
+    let host = match machine.manager {
+        installer_plan::ServiceManager::Systemd => "systemd is PID 1 and we are root",
+        installer_plan::ServiceManager::Supervisor => "services run below our own supervisor",
+    };
+    let docker = present(&["/var/run/docker.sock"]);
+    let mut kubernetes = present(&[
+        "/var/snap/microk8s/current/credentials/client.config",
+        "/etc/rancher/k3s/k3s.yaml",
+        "/etc/kubernetes/admin.conf",
+    ]);
+    if env::var_os("KUBECONFIG").is_some() {
+        kubernetes.push("KUBECONFIG is set".to_owned());
+    }
+    vec![
+        Target {
+            name: "host",
+            supported: true,
+            found: true,
+            signals: vec![host.to_owned()],
+        },
+        Target {
+            name: "docker",
+            supported: false,
+            found: !docker.is_empty(),
+            signals: docker,
+        },
+        Target {
+            name: "kubernetes",
+            supported: false,
+            found: !kubernetes.is_empty(),
+            signals: kubernetes,
+        },
+    ]
+}
+
+fn text(detected: &Detected) -> String {
+    let machine = &detected.machine;
+    let mut text = format!(
+        "{}: {}, {} CPUs, {} memory, {} of {} free\n",
+        machine.hostname,
+        machine.arch,
+        machine.cpus,
+        human_bytes(machine.memory_bytes),
+        human_bytes(detected.disk.free_bytes),
+        human_bytes(detected.disk.total_bytes),
+    );
+    for target in &detected.targets {
+        let state = match (target.found, target.supported) {
+            (true, true) => "can be installed on",
+            (true, false) => "is here, not yet supported",
+            (false, _) => "not found",
+        };
+        let signals = target.signals.join("; ");
+        let (name, gap) = (target.name, if signals.is_empty() { "" } else { ": " });
+        writeln!(text, "  {name} {state}{gap}{signals}")
+            .expect("invariant: a String takes any text");
+    }
+    text
+}

@@ -1,0 +1,248 @@
+//! `stakeout doctor`: everything that is wrong at once, each with what to do.
+
+use std::fmt::Write as _;
+
+use installer_host::SiteStatus;
+use installer_plan::{Plan, Severity};
+use serde::Serialize;
+
+use super::cameras::{ProbeOutcome, probe_one};
+use super::status;
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+use crate::site::{MayAsk, Site};
+
+/// Continuous footage older than this means that a camera does not record: a file is flushed
+/// every second, and a reconnect takes at most 15 s.
+const FOOTAGE_AGE_MAX: f64 = 60.0;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Pass,
+    Info,
+    Warning,
+    Fail,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    id: String,
+    outcome: Outcome,
+    message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    help: String,
+}
+
+impl Check {
+    fn new(id: &str, outcome: Outcome, message: impl Into<String>, help: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            outcome,
+            message: message.into(),
+            help: help.to_owned(),
+        }
+    }
+}
+
+pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
+    let site = Site::read(context)?;
+    let mut checks = Vec::new();
+    for warning in &site.warnings {
+        checks.push(Check::new(
+            "profile",
+            Outcome::Warning,
+            warning.to_string(),
+            "",
+        ));
+    }
+    if site.warnings.is_empty() {
+        checks.push(Check::new(
+            "profile",
+            Outcome::Pass,
+            "the profile is sound",
+            "",
+        ));
+    }
+    let logins = site.logins(context, MayAsk::No);
+    let plan = site.plan(&site.observe(&logins)?)?;
+    let status = status::read(&site)?;
+    checks.extend(drift(&plan, &status));
+    checks.extend(services(&status));
+    checks.extend(footage(&site, &status));
+    for camera in &site.profile.cameras {
+        context
+            .printer
+            .note(&format!("asking camera {}", camera.name));
+        if let Some(outcome) = probe_one(&site, camera, &logins, 2).await? {
+            checks.push(camera_check(&outcome));
+        }
+    }
+    let worst = checks
+        .iter()
+        .map(|check| check.outcome)
+        .max()
+        .unwrap_or(Outcome::Pass);
+    context.printer.result(&text(&checks), &checks);
+    Ok(match worst {
+        Outcome::Fail => Exit::CheckFailed,
+        Outcome::Warning if context.strict => Exit::Warnings,
+        _ => Exit::Done,
+    })
+}
+
+/// What planning found, and what differs from the profile.
+fn drift(plan: &Plan, status: &SiteStatus) -> Vec<Check> {
+    let mut checks: Vec<_> = plan
+        .findings
+        .iter()
+        .map(|finding| {
+            let outcome = match finding.severity {
+                Severity::Info => Outcome::Info,
+                Severity::Warning => Outcome::Warning,
+                Severity::Error => Outcome::Fail,
+            };
+            Check::new(&finding.id, outcome, finding.message.clone(), &finding.help)
+        })
+        .collect();
+    checks.push(if !status.installed {
+        Check::new(
+            "installed",
+            Outcome::Fail,
+            "the site is not installed",
+            "run `stakeout install`",
+        )
+    } else if status.unfinished {
+        let help = "run `stakeout install` again";
+        Check::new(
+            "unfinished",
+            Outcome::Fail,
+            "a run began and did not end",
+            help,
+        )
+    } else if plan.is_empty() {
+        Check::new(
+            "drift",
+            Outcome::Pass,
+            "the machine is as the profile says",
+            "",
+        )
+    } else {
+        let message = format!("{} things differ from the profile", plan.steps.len());
+        let help = "look at them with `stakeout plan`, mend them with `stakeout install`";
+        Check::new("drift", Outcome::Warning, message, help)
+    });
+    checks
+}
+
+fn services(status: &SiteStatus) -> Vec<Check> {
+    let check = |service: &installer_host::ServiceReport| {
+        let name = &service.name;
+        if !service.running {
+            let message = format!("service {name} does not run: {}", service.state);
+            let help = format!(
+                "read {}/logs/{name}.log, or `journalctl -u '*{name}*'`",
+                status.data
+            );
+            Check::new("service", Outcome::Fail, message, &help)
+        } else if !service.answers {
+            let message = format!("service {name} runs and does not answer at its port");
+            Check::new(
+                "service",
+                Outcome::Fail,
+                message,
+                "`stakeout install` restarts it",
+            )
+        } else if service.restarts > 0 {
+            let message = format!("service {name} was restarted {} times", service.restarts);
+            Check::new(
+                "service",
+                Outcome::Warning,
+                message,
+                "read its log for the reason",
+            )
+        } else {
+            Check::new(
+                "service",
+                Outcome::Pass,
+                format!("service {name} runs and answers"),
+                "",
+            )
+        }
+    };
+    status.services.iter().map(check).collect()
+}
+
+fn footage(site: &Site, status: &SiteStatus) -> Vec<Check> {
+    let check = |camera: &installer_host::CameraReport| {
+        let name = &camera.name;
+        let always = site
+            .profile
+            .cameras
+            .iter()
+            .any(|c| c.name == *name && c.record.when != installer_spec::When::Motion);
+        match camera.age_seconds {
+            Some(age) if always && age > FOOTAGE_AGE_MAX => Check::new(
+                "footage",
+                Outcome::Fail,
+                format!("camera {name}: the newest footage is {age:.0} s old"),
+                "`stakeout cameras probe` tells what the camera says",
+            ),
+            Some(age) => {
+                let message = format!("camera {name}: the newest footage is {age:.0} s old");
+                Check::new("footage", Outcome::Pass, message, "")
+            }
+            None if always => Check::new(
+                "footage",
+                Outcome::Fail,
+                format!("camera {name}: there is no footage"),
+                "`stakeout cameras probe` tells what the camera says",
+            ),
+            None => Check::new(
+                "footage",
+                Outcome::Info,
+                format!("camera {name}: no motion yet"),
+                "",
+            ),
+        }
+    };
+    status.cameras.iter().map(check).collect()
+}
+
+fn camera_check(outcome: &ProbeOutcome) -> Check {
+    match &outcome.report {
+        agent_api::ProbeReport::Ok(offer) => Check::new(
+            "camera",
+            Outcome::Pass,
+            format!(
+                "camera {} gives {} {}x{}",
+                outcome.camera, offer.codec, offer.width, offer.height
+            ),
+            "",
+        ),
+        agent_api::ProbeReport::Failed(failure) => Check::new(
+            "camera",
+            Outcome::Fail,
+            format!("camera {}: {}", outcome.camera, failure.message),
+            &failure.help,
+        ),
+    }
+}
+
+fn text(checks: &[Check]) -> String {
+    let mut text = String::new();
+    for check in checks {
+        let mark = match check.outcome {
+            Outcome::Pass => "ok  ",
+            Outcome::Info => "note",
+            Outcome::Warning => "warn",
+            Outcome::Fail => "FAIL",
+        };
+        writeln!(text, "{mark}  {} [{}]", check.message, check.id)
+            .expect("invariant: a String takes any text");
+        if check.outcome > Outcome::Pass && !check.help.is_empty() {
+            writeln!(text, "      {}", check.help).expect("invariant: a String takes any text");
+        }
+    }
+    text
+}

@@ -1,0 +1,310 @@
+//! `stakeout install`: plan, show, confirm, apply, prove.
+
+use futures::StreamExt;
+use futures::stream;
+use installer_engine::{CameraAccess, Event, VaultAccess, World, apply, verify};
+use installer_host::{Lock, Logins, read_secret};
+use installer_plan::{Plan, Verified, human_bytes, show};
+use installer_render::Layout;
+use installer_spec::{Isolation, Keeper};
+use serde::Serialize;
+use url::Url;
+
+use crate::args::{self, ProofOptions};
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+use crate::output::{Output, Printer};
+use crate::progress::Progress;
+use crate::site::{MayAsk, Site};
+
+/// More proofs at once than this would measure each other.
+const PROOFS_AT_ONCE: usize = 16;
+
+#[derive(Debug, Serialize)]
+struct Installed<'a> {
+    /// `installed` or `unchanged`.
+    result: &'static str,
+    site: &'a str,
+    data: &'a str,
+    changed: usize,
+    /// The proof of the first camera, or the last one that was made.
+    verified: Option<Verified>,
+    /// The proofs of all cameras that were asked for one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cameras: Vec<Verified>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unverified: Vec<Unverified>,
+}
+
+#[derive(Debug, Serialize)]
+struct Unverified {
+    camera: String,
+    error: String,
+}
+
+pub(super) async fn run(
+    arguments: &args::Install,
+    context: &Context,
+) -> Result<Exit, CommandError> {
+    let site = Site::read(context)?;
+    site.print_warnings();
+    let logins = site.logins(context, MayAsk::Yes);
+    carry_out(&site, logins, arguments.proof, context).await
+}
+
+/// Everything after the profile was read; `apply` shares it.
+pub(super) async fn carry_out(
+    site: &Site,
+    logins: Logins,
+    proof: ProofOptions,
+    context: &Context,
+) -> Result<Exit, CommandError> {
+    let observed = site.observe(&logins)?;
+    let plan = site.plan(&observed)?;
+    let receipt = observed.facts.receipt.as_ref();
+    let clean = receipt.is_some_and(|r| r.pending.is_none() && r.owned == plan.owned);
+    let proven = receipt.and_then(|receipt| receipt.verified.clone());
+    if plan.is_empty() && clean && (proven.is_some() || proof.no_verify) {
+        let unchanged = Installed {
+            result: "unchanged",
+            site: &site.profile.site,
+            data: site.data.as_str(),
+            changed: 0,
+            verified: proven,
+            cameras: Vec::new(),
+            unverified: Vec::new(),
+        };
+        context.printer.result(&show(&plan), &unchanged);
+        return Ok(Exit::Done);
+    }
+
+    // Whatever was true before the lock may have been another run's half.
+    let _lock = Lock::take(&site.data, "install")?;
+    let observed = site.observe(&logins)?;
+    let plan = site.plan(&observed)?;
+    announce(&plan, context)?;
+    context.catch_interrupt();
+    let progress = Progress::new(context.printer);
+    let mut world = site.world(context, logins, &observed);
+    let mut report = |event: Event| progress.show(&event);
+    let applied = apply(&plan, env!("CARGO_PKG_VERSION"), &mut world, &mut report).await;
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(error) => {
+            progress.finish();
+            return Err(error.into());
+        }
+    };
+    let (cameras, unverified) = if proof.no_verify {
+        (Vec::new(), Vec::new())
+    } else {
+        prove(site, &plan, proof.proof_seconds, &progress).await?
+    };
+    progress.finish();
+    if let Some(first) = cameras.first() {
+        remember(&mut world, first)?;
+    }
+    tracing::info!("{} primitives performed", world.effects());
+    finish(site, applied.changed, cameras, unverified, context)
+}
+
+/// Shows what will happen and asks, unless nothing will.
+fn announce(plan: &Plan, context: &Context) -> Result<(), CommandError> {
+    context.printer.note(&show(plan));
+    let errors: Vec<_> = plan
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == installer_plan::Severity::Error)
+        .collect();
+    if !errors.is_empty() {
+        let messages: Vec<_> = errors
+            .iter()
+            .map(|f| format!("{} [{}]", f.message, f.id))
+            .collect();
+        let mut failed = CommandError::new(
+            Exit::CheckFailed,
+            "nothing was changed, since checks failed",
+        );
+        failed.causes = messages;
+        failed.hints = errors.iter().map(|finding| finding.help.clone()).collect();
+        failed.details = serde_json::to_value(&plan.findings).unwrap_or_default();
+        return Err(failed);
+    }
+    let warned = plan
+        .findings
+        .iter()
+        .any(|f| f.severity == installer_plan::Severity::Warning);
+    if context.strict && warned {
+        return Err(CommandError::new(
+            Exit::Warnings,
+            "there are warnings, and --strict is given",
+        ));
+    }
+    if plan.is_empty() {
+        return Ok(());
+    }
+    context.confirm(&format!("Make {} changes?", plan.steps.len()))
+}
+
+async fn prove(
+    site: &Site,
+    plan: &Plan,
+    seconds: u64,
+    progress: &Progress,
+) -> Result<(Vec<Verified>, Vec<Unverified>), CommandError> {
+    let accesses = accesses(site, plan)?;
+    let mut results: Vec<_> = stream::iter(accesses.iter().enumerate())
+        .map(|(index, access)| async move {
+            let mut report = |event: Event| progress.show(&event);
+            (index, verify(access, seconds, &mut report).await)
+        })
+        .buffer_unordered(PROOFS_AT_ONCE)
+        .collect()
+        .await;
+    results.sort_by_key(|(index, _)| *index);
+    let (mut verified, mut unverified) = (Vec::new(), Vec::new());
+    for ((_, result), access) in results.into_iter().zip(&accesses) {
+        match result {
+            Ok(proof) => {
+                progress.show(&Event::Verified(proof.clone()));
+                verified.push(proof);
+            }
+            Err(error) => {
+                let failed = CommandError::from_error(Exit::CheckFailed, &error);
+                let mut text = failed.message;
+                for cause in failed.causes {
+                    text.push_str(": ");
+                    text.push_str(&cause);
+                }
+                let camera = access.camera.clone();
+                progress.show(&Event::VerifyFailed {
+                    camera: camera.clone(),
+                    error: text.clone(),
+                });
+                unverified.push(Unverified {
+                    camera,
+                    error: text,
+                });
+            }
+        }
+    }
+    Ok((verified, unverified))
+}
+
+fn accesses(site: &Site, plan: &Plan) -> Result<Vec<CameraAccess>, CommandError> {
+    let layout = Layout::new(site.data.clone());
+    let secret = |purpose: &str| {
+        read_secret(&layout, purpose)
+            .map_err(|error| CommandError::from_error(Exit::Internal, &error))
+    };
+    let base = |service: &str| {
+        let port = plan.owned.ports.get(service).copied().unwrap_or(0);
+        Url::parse(&format!("http://127.0.0.1:{port}/")).expect("invariant: a literal URL")
+    };
+    let vault = match site.profile.storage.keeper {
+        Keeper::Agent => None,
+        Keeper::Vault => Some(VaultAccess {
+            url: base("vault"),
+            token: secret("vault-admin-token")?,
+            integrations: !site.profile.events.is_empty(),
+        }),
+    };
+    let access = |camera: &installer_spec::Camera| {
+        let service = match site.profile.agents.isolation {
+            Isolation::Camera => format!("agent-{}", camera.name),
+            Isolation::Group => "agent".to_owned(),
+        };
+        Ok(CameraAccess {
+            camera: camera.name.clone(),
+            agent: base(&service),
+            token: secret(&format!("{service}-token"))?,
+            vault: vault.clone(),
+            folder: layout.agents().join(&camera.name),
+        })
+    };
+    site.profile.cameras.iter().map(access).collect()
+}
+
+fn remember(world: &mut impl World, verified: &Verified) -> Result<(), CommandError> {
+    let failed = |error| CommandError::from_error(Exit::Internal, &error);
+    if let Some(mut receipt) = world.read_receipt().map_err(failed)? {
+        receipt.verified = Some(verified.clone());
+        world.write_receipt(&receipt).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn finish(
+    site: &Site,
+    changed: usize,
+    cameras: Vec<Verified>,
+    unverified: Vec<Unverified>,
+    context: &Context,
+) -> Result<Exit, CommandError> {
+    let mut text = String::new();
+    for proof in &cameras {
+        text.push_str(&describe(proof));
+        text.push('\n');
+    }
+    let failed = unverified.len();
+    let installed = Installed {
+        result: if changed == 0 {
+            "unchanged"
+        } else {
+            "installed"
+        },
+        site: &site.profile.site,
+        data: site.data.as_str(),
+        changed,
+        verified: cameras.first().cloned(),
+        cameras,
+        unverified,
+    };
+    if failed == 0 {
+        let end = format!("Site {} records. Data in {}.", site.profile.site, site.data);
+        text.push_str(&end);
+        context.printer.result(&text, &installed);
+        return Ok(Exit::Done);
+    }
+    if context.printer.output == Output::Human {
+        Printer::text(&text);
+    }
+    let mut error = CommandError::new(
+        Exit::CheckFailed,
+        format!(
+            "{failed} of {} cameras could not be proved",
+            site.profile.cameras.len()
+        ),
+    );
+    error.causes = installed
+        .unverified
+        .iter()
+        .map(|one| one.error.clone())
+        .collect();
+    error.details = serde_json::to_value(&installed).unwrap_or_default();
+    Err(error
+        .hint("`stakeout cameras probe NAME` tells what a camera says")
+        .hint(
+            "the site goes on trying: `stakeout install` proves it again when the camera is there",
+        ))
+}
+
+fn describe(proof: &Verified) -> String {
+    let hops: Vec<_> = proof
+        .hops
+        .iter()
+        .map(|hop| format!("{} {} ms", hop.name, hop.ms))
+        .collect();
+    format!(
+        "Verified: {}\n  camera {}: {:.1} s, {} {}x{}, {} frames, {}\n  {}",
+        proof.recording,
+        proof.camera,
+        proof.seconds,
+        proof.codec,
+        proof.width,
+        proof.height,
+        proof.frames,
+        human_bytes(proof.bytes),
+        hops.join(" → "),
+    )
+}

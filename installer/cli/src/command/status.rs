@@ -1,0 +1,81 @@
+//! `stakeout status`: what runs and what records, whatever the receipt says.
+
+use std::fmt::Write as _;
+
+use installer_host::{SiteStatus, read_status};
+use installer_plan::human_bytes;
+
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+use crate::site::Site;
+
+pub(super) fn run(context: &Context) -> Result<Exit, CommandError> {
+    let site = Site::read(context)?;
+    let status = read(&site)?;
+    context.printer.result(&text(&status), &status);
+    Ok(if status.healthy() {
+        Exit::Done
+    } else {
+        Exit::CheckFailed
+    })
+}
+
+pub(super) fn read(site: &Site) -> Result<SiteStatus, CommandError> {
+    let cameras: Vec<_> = site
+        .profile
+        .cameras
+        .iter()
+        .map(|camera| camera.name.clone())
+        .collect();
+    Ok(read_status(&site.profile.site, &site.data, &cameras)?)
+}
+
+fn text(status: &SiteStatus) -> String {
+    let mut text = format!("Site {}, data in {}\n", status.site, status.data);
+    if !status.installed {
+        text.push_str("Not installed: `stakeout install` does it.\n");
+    }
+    if status.unfinished {
+        text.push_str("A run did not end: run `stakeout install` again.\n");
+    }
+    for service in &status.services {
+        let mark = if service.running && service.answers {
+            "ok  "
+        } else {
+            "FAIL"
+        };
+        let port = service
+            .port
+            .map(|port| format!(", port {port}"))
+            .unwrap_or_default();
+        let answers = if service.running && !service.answers {
+            ", does not answer"
+        } else {
+            ""
+        };
+        let pid = service
+            .pid
+            .map(|pid| format!(", process {pid}"))
+            .unwrap_or_default();
+        let restarts = match service.restarts {
+            0 => String::new(),
+            n => format!(", restarted {n} times"),
+        };
+        let (name, state) = (&service.name, &service.state);
+        let line = format!("  {mark}  {name}: {state}{pid}{port}{answers}{restarts}");
+        writeln!(text, "{line}").expect("invariant: a String takes any text");
+    }
+    for camera in &status.cameras {
+        let line = match (&camera.newest, camera.age_seconds) {
+            (Some(newest), Some(age)) => format!(
+                "camera {}: {} recordings, {}, newest footage {age:.0} s ago in {newest}",
+                camera.name,
+                camera.recordings,
+                human_bytes(camera.bytes)
+            ),
+            _ => format!("camera {}: no footage", camera.name),
+        };
+        writeln!(text, "  {line}").expect("invariant: a String takes any text");
+    }
+    text
+}

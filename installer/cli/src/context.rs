@@ -1,0 +1,98 @@
+//! What every command is given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use installer_host::effects::{CRASH_VARIABLE, Effects};
+
+use crate::args::Options;
+use crate::error::{CommandError, Exit};
+use crate::output::{Printer, can_ask};
+
+/// Settings of one run: arguments and environment, read once.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) printer: Printer,
+    pub(crate) profile: Utf8PathBuf,
+    pub(crate) data_dir: Option<Utf8PathBuf>,
+    pub(crate) yes: bool,
+    pub(crate) strict: bool,
+    /// Somebody can be asked.
+    pub(crate) can_ask: bool,
+    /// Set when the user asks to stop.
+    pub(crate) interrupted: Arc<AtomicBool>,
+    crash_after: Option<u64>,
+}
+
+impl Context {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            printer: Printer {
+                output: options.output,
+            },
+            profile: options.profile.clone(),
+            data_dir: options.data_dir.clone(),
+            yes: options.yes,
+            strict: options.strict,
+            can_ask: can_ask() && options.output == crate::output::Output::Human,
+            interrupted: Arc::default(),
+            crash_after: std::env::var(CRASH_VARIABLE)
+                .ok()
+                .and_then(|n| n.parse().ok()),
+        }
+    }
+
+    /// The same run, about another profile and its data directory.
+    pub(crate) fn for_profile(&self, profile: &Utf8Path, data: &Utf8Path) -> Self {
+        Self {
+            profile: profile.to_owned(),
+            data_dir: Some(data.to_owned()),
+            interrupted: Arc::clone(&self.interrupted),
+            ..*self
+        }
+    }
+
+    /// The only way to change the machine.
+    pub(crate) fn effects(&self) -> Effects {
+        Effects::new(self.crash_after)
+    }
+
+    /// From here on the first Ctrl-C asks to stop, and the second stops.
+    pub(crate) fn catch_interrupt(&self) {
+        let interrupted = Arc::clone(&self.interrupted);
+        let task = async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if interrupted.swap(true, Ordering::Relaxed) {
+                    let me = rustix::process::getpid();
+                    let killed = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+                    tracing::debug!("{killed:?}");
+                }
+            }
+        };
+        drop(tokio::spawn(task));
+    }
+
+    /// Asks for consent; `--yes` gives it, and without a terminal it is missing.
+    pub(crate) fn confirm(&self, question: &str) -> Result<(), CommandError> {
+        if self.yes {
+            return Ok(());
+        }
+        if !self.can_ask {
+            return Err(
+                CommandError::new(Exit::Usage, format!("nobody to ask: {question}"))
+                    .hint("add --yes to go on without a terminal"),
+            );
+        }
+        match inquire::Confirm::new(question).with_default(false).prompt() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(CommandError::new(Exit::Interrupted, "nothing was changed")),
+            Err(error) => Err(asking(&error)),
+        }
+    }
+}
+
+/// A question that was not answered.
+pub(crate) fn asking(error: &inquire::InquireError) -> CommandError {
+    CommandError::new(Exit::Interrupted, format!("no answer: {error}"))
+}

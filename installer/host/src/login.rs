@@ -1,0 +1,87 @@
+//! Camera logins from wherever the profile says they are. Values stay in memory.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+
+use camino::Utf8Path;
+use installer_spec::{Camera, Credentials, Login, Source};
+
+/// By camera name: the login, or why nobody has it. Cameras without a login are absent.
+pub type Logins = BTreeMap<String, Result<Login, String>>;
+
+/// Finds one camera's login. `folder` is the profile's; `ask` is tried last, for `credentials:
+/// ask` only, and answers nothing where there is no terminal.
+pub fn resolve_login(
+    camera: &Camera,
+    folder: &Utf8Path,
+    ask: &mut dyn FnMut(&str) -> Option<Login>,
+) -> Option<Result<Login, String>> {
+    let Source::Rtsp {
+        credentials: Some(credentials),
+        ..
+    } = &camera.source
+    else {
+        return None;
+    };
+    let variable = format!(
+        "STAKEOUT_LOGIN_{}",
+        camera.name.to_uppercase().replace('-', "_")
+    );
+    Some(match credentials {
+        Credentials::Inline(login) => Ok(login.clone()),
+        Credentials::Environment(name) => read_variable(name),
+        Credentials::File(path) => {
+            let path = folder.join(path);
+            match fs::read_to_string(&path) {
+                Ok(text) => parse_login(&text).ok_or_else(|| format!("`{path}` holds no login")),
+                Err(error) => Err(format!("cannot read `{path}`: {error}")),
+            }
+        }
+        Credentials::Ask => read_variable(&variable)
+            .or_else(|_| ask(&camera.name).ok_or_else(|| "nobody can be asked".to_owned())),
+    })
+}
+
+fn read_variable(name: &str) -> Result<Login, String> {
+    let value = env::var(name).map_err(|_| format!("the variable {name} is not set"))?;
+    parse_login(&value).ok_or_else(|| format!("the variable {name} does not hold user:password"))
+}
+
+/// `user` and password on two lines, or `user:password` on one.
+pub(crate) fn parse_login(text: &str) -> Option<Login> {
+    let text = text.trim_end_matches(['\n', '\r']);
+    let (user, password) = match text.split_once('\n') {
+        Some((user, password)) => (user.trim_end_matches('\r'), password),
+        None => text.split_once(':')?,
+    };
+    let fine = !user.is_empty() && !password.is_empty() && !password.contains('\n');
+    fine.then(|| Login {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    })
+}
+
+/// The form in which a login is kept: user, then password, a line each.
+pub(crate) fn format_login(login: &Login) -> String {
+    format!("{}\n{}\n", login.user, login.password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_two_lines_or_one_with_a_colon() {
+        let login = Login {
+            user: "u".into(),
+            password: "p:w".into(),
+        };
+        assert_eq!(parse_login("u\np:w\n"), Some(login.clone()));
+        assert_eq!(parse_login("u:p:w"), Some(login.clone()));
+        assert_eq!(parse_login(&format_login(&login)), Some(login));
+        assert_eq!(parse_login("u"), None);
+        assert_eq!(parse_login(":p"), None);
+        assert_eq!(parse_login("u\n\n"), None);
+    }
+}

@@ -1,0 +1,323 @@
+//! Every shipped profile, planned for a host that was never there: the text is the test.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p e2e --test golden` writes what the code says now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use installer_plan::host::{Level, plan, plan_uninstall};
+use installer_plan::{
+    Action, DataDirectory, Disk, Facts, HostAction, Machine, Owned, PathFact, PortFact, Receipt,
+    SecretFact, ServiceFact, ServiceManager, Writable, digest_of, show,
+};
+use installer_render::host::Program;
+use installer_spec::{Lists, Profile, SourceFile, parse};
+
+struct Folder(Utf8PathBuf);
+
+impl Lists for Folder {
+    fn fetch(&self, path: &Utf8Path) -> io::Result<Vec<u8>> {
+        fs::read(self.0.join(path))
+    }
+}
+
+fn root() -> Utf8PathBuf {
+    Utf8Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+fn profiles() -> Vec<(String, Profile)> {
+    let folder = root().join("profiles");
+    let mut names: Vec<_> = folder
+        .read_dir_utf8()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_owned())
+        .filter_map(|name| name.strip_suffix(".yaml").map(str::to_owned))
+        .collect();
+    names.sort();
+    assert!(names.len() >= 4, "the profiles are gone: {names:?}");
+    let read = |name: String| {
+        let text = fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap();
+        let source = SourceFile {
+            name: &name,
+            text: &text,
+        };
+        let parsed = parse(&source, &Folder(folder.clone()))
+            .unwrap_or_else(|faults| panic!("{name}: {faults:#?}"));
+        (name, parsed.profile)
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// A bare machine with 100 GiB free.
+fn bare(manager: ServiceManager) -> Facts {
+    let program = |program: Program| {
+        let path = Utf8Path::new("/opt/stakeout").join(program.file_name());
+        (program, (path, digest_of(&program)))
+    };
+    Facts {
+        machine: Machine {
+            hostname: "pi".into(),
+            id: "0f0f".into(),
+            arch: "aarch64".into(),
+            cpus: 4,
+            memory_bytes: 4 << 30,
+            uid: 0,
+            manager,
+            service_user: false,
+        },
+        data: DataDirectory {
+            path: "/var/lib/stakeout/site".into(),
+            writable: Writable::Yes,
+            disk: Disk {
+                free_bytes: 100 << 30,
+                total_bytes: 128 << 30,
+                footage_bytes: 0,
+            },
+        },
+        programs: Program::ALL.into_iter().map(program).collect(),
+        paths: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        missing_logins: BTreeMap::new(),
+        services: BTreeMap::new(),
+        supervisor: false,
+        ports: PortFact {
+            free: (20_001..20_400).collect(),
+            taken: BTreeSet::new(),
+        },
+        receipt: None,
+        cameras: BTreeMap::new(),
+    }
+}
+
+fn check_golden(name: &str, file: &str, text: &str) {
+    let path = root().join("tests/golden").join(name).join(file);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        text, golden,
+        "{path} is stale; UPDATE_GOLDEN=1 writes it anew, then read it"
+    );
+}
+
+#[test]
+fn every_profile_plans_as_its_golden_text_says() {
+    for (name, profile) in profiles() {
+        let folder = Utf8Path::new("/etc/stakeout");
+        for (manager, file) in [
+            (ServiceManager::Systemd, "host.plan.txt"),
+            (ServiceManager::Supervisor, "host-supervisor.plan.txt"),
+        ] {
+            let plan = plan(&profile, folder, &bare(manager)).unwrap();
+            check_golden(&name, file, &show(&plan));
+        }
+    }
+}
+
+/// The facts that a host shows after every step of a plan was done.
+fn after(plan: &installer_plan::Plan, before: &Facts) -> Facts {
+    let mut facts = before.clone();
+    facts.machine.service_user |= facts.machine.manager == ServiceManager::Systemd;
+    for step in &plan.steps {
+        let Action::Host(action) = &step.action;
+        match action {
+            HostAction::MakeDirectory { path, mode, .. } => {
+                facts
+                    .paths
+                    .insert(path.clone(), PathFact::Directory { mode: *mode });
+            }
+            HostAction::InstallProgram { to, digest, .. } => {
+                let fact = PathFact::File {
+                    digest: digest.clone(),
+                    mode: 0o755,
+                    text: None,
+                };
+                facts.paths.insert(to.clone(), fact);
+            }
+            HostAction::MakeSecret { name, path, .. } => {
+                let fact = PathFact::File {
+                    digest: String::new(),
+                    mode: 0o600,
+                    text: None,
+                };
+                facts.paths.insert(path.clone(), fact);
+                let secret = facts
+                    .secrets
+                    .entry(name.purpose.clone())
+                    .or_insert(SecretFact {
+                        versions: BTreeSet::new(),
+                        current: None,
+                    });
+                secret.versions.insert(name.version);
+                secret.current = Some(name.version);
+            }
+            HostAction::WriteFile {
+                path,
+                mode,
+                contents,
+                ..
+            } => {
+                let digest = plan.owned.files[path].clone();
+                let text = Some(contents.clone());
+                facts.paths.insert(
+                    path.clone(),
+                    PathFact::File {
+                        digest,
+                        mode: *mode,
+                        text,
+                    },
+                );
+            }
+            HostAction::RemoveFile { path } | HostAction::RemoveDirectory { path, .. } => {
+                facts.paths.remove(path);
+            }
+            HostAction::StartService { name, .. } => {
+                let digest = match &step.settle {
+                    Some(
+                        installer_plan::Condition::Healthy { digest, .. }
+                        | installer_plan::Condition::Listening { digest, .. },
+                    ) => Some(digest.clone()),
+                    _ => None,
+                };
+                let fact = ServiceFact {
+                    running: true,
+                    digest,
+                    enabled: true,
+                };
+                facts.services.insert(name.clone(), fact);
+            }
+            HostAction::StopService { name, .. } => {
+                facts.services.remove(name);
+            }
+            HostAction::StartSupervisor { .. } => facts.supervisor = true,
+            _ => {}
+        }
+    }
+    facts.receipt = Some(Receipt {
+        format: 1,
+        site: plan.site.clone(),
+        target: plan.target.clone(),
+        revision: 1,
+        installer: "0.1.0".into(),
+        owned: plan.owned.clone(),
+        pending: None,
+        verified: None,
+    });
+    facts
+}
+
+#[test]
+fn a_plan_that_was_done_leaves_nothing_to_do() {
+    for (name, profile) in profiles() {
+        for manager in [ServiceManager::Systemd, ServiceManager::Supervisor] {
+            let folder = Utf8Path::new("/etc/stakeout");
+            let before = bare(manager);
+            let first = plan(&profile, folder, &before).unwrap();
+            let facts = after(&first, &before);
+            let second = plan(&profile, folder, &facts).unwrap();
+            assert!(second.is_empty(), "{name} {manager:?}:\n{}", show(&second));
+            assert_eq!(second.owned, first.owned, "{name} {manager:?}");
+        }
+    }
+}
+
+#[test]
+fn a_camera_more_touches_only_what_is_its_own() {
+    let (_, mut profile) = profiles()
+        .into_iter()
+        .find(|(name, _)| name == "demo")
+        .unwrap();
+    let folder = Utf8Path::new("/etc/stakeout");
+    let before = bare(ServiceManager::Supervisor);
+    let facts = after(&plan(&profile, folder, &before).unwrap(), &before);
+    let mut more = profile.cameras[0].clone();
+    more.name = "yard".into();
+    profile.cameras.push(more);
+    let change = plan(&profile, folder, &facts).unwrap();
+    let ids: Vec<_> = change.steps.iter().map(|step| step.id.as_str()).collect();
+    assert!(
+        ids.iter()
+            .all(|id| id.contains("yard") || id.contains("services.json")),
+        "{}",
+        show(&change)
+    );
+    check_golden("demo", "camera-added.plan.txt", &show(&change));
+}
+
+#[test]
+fn a_new_password_is_a_new_secret_and_restarts_its_agent_alone() {
+    let (_, profile) = profiles()
+        .into_iter()
+        .find(|(name, _)| name == "demo")
+        .unwrap();
+    let folder = Utf8Path::new("/etc/stakeout");
+    let before = bare(ServiceManager::Supervisor);
+    let mut facts = after(&plan(&profile, folder, &before).unwrap(), &before);
+    facts.secrets.get_mut("camera-demo-login").unwrap().current = None;
+    let change = plan(&profile, folder, &facts).unwrap();
+    let ids: Vec<_> = change.steps.iter().map(|step| step.id.as_str()).collect();
+    assert!(
+        ids.contains(&"secret camera-demo-login.2 (random login)"),
+        "{ids:?}"
+    );
+    assert!(
+        ids.iter().any(|id| id.starts_with("service agent-demo")),
+        "{ids:?}"
+    );
+    assert!(
+        !ids.iter().any(|id| id.starts_with("service vault")),
+        "{ids:?}"
+    );
+}
+
+#[test]
+fn every_level_of_removal_is_as_its_golden_text_says_and_keeps_footage_to_the_last() {
+    let (_, profile) = profiles()
+        .into_iter()
+        .find(|(name, _)| name == "demo")
+        .unwrap();
+    let before = bare(ServiceManager::Systemd);
+    let install = plan(&profile, Utf8Path::new("/etc/stakeout"), &before).unwrap();
+    let facts = after(&install, &before);
+    for (level, file) in [
+        (Level::Services, "uninstall.plan.txt"),
+        (Level::Config, "uninstall-config.plan.txt"),
+        (Level::Data, "uninstall-data.plan.txt"),
+    ] {
+        let removal = plan_uninstall("demo", level, &facts);
+        let text = show(&removal);
+        check_golden("demo", file, &text);
+        let footage = text.contains("recordings") || text.contains("agents");
+        assert_eq!(footage, level == Level::Data, "{text}");
+        assert_eq!(removal.owned == Owned::default(), level == Level::Data);
+    }
+}
+
+#[test]
+fn a_plan_holds_no_secret_even_when_the_profile_does() {
+    let text =
+        "version: 1\nsite: s\ncameras:\n  - name: gate\n    rtsp: rtsp://u:s3cr3tpw@10.0.0.9/a\n";
+    let source = SourceFile {
+        name: "p.yaml",
+        text,
+    };
+    let parsed = parse(&source, &Folder("/".into())).unwrap();
+    let folder = Utf8Path::new("/etc/stakeout");
+    let plan = plan(&parsed.profile, folder, &bare(ServiceManager::Systemd)).unwrap();
+    let json = serde_json::to_string(&plan).unwrap();
+    assert!(!json.contains("s3cr3tpw") && !show(&plan).contains("s3cr3tpw"));
+    assert!(!format!("{:?}", parsed.profile).contains("s3cr3tpw"));
+    assert!(
+        parsed
+            .warnings
+            .iter()
+            .all(|warning| !warning.to_string().contains("s3cr3tpw"))
+    );
+}
