@@ -9,7 +9,9 @@ pub(crate) fn put_u32(out: &mut Vec<u8>, value: u32) {
 }
 
 pub(crate) fn put_each_u32(out: &mut Vec<u8>, values: &[u32]) {
-    values.iter().for_each(|&value| put_u32(out, value));
+    for &value in values {
+        put_u32(out, value);
+    }
 }
 
 pub(crate) fn put_u64(out: &mut Vec<u8>, value: u64) {

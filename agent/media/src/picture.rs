@@ -23,6 +23,7 @@ impl Picture {
     /// Averages boxes of pixels so that at most `columns` × `rows` cells remain; never enlarges.
     ///
     /// The box is square, so that cells keep the picture's shape, and it averages a sensor's noise away.
+    #[must_use]
     pub fn shrink(&self, columns: usize, rows: usize) -> Self {
         let side = self
             .width

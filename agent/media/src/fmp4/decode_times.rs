@@ -85,7 +85,9 @@ mod tests {
 
     fn run(pts: &[i64]) -> Vec<i64> {
         let mut times = DecodeTimes::default();
-        pts.iter().for_each(|&p| times.push(p));
+        for &p in pts {
+            times.push(p);
+        }
         pts.iter().map(|_| times.next().0).collect()
     }
 

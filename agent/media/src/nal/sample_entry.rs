@@ -9,16 +9,19 @@ use crate::{VideoCodec, VideoParameters};
 /// Parameters of a stream whose sets are known, with a complete `avc1` or `hvc1` box.
 ///
 /// `sets` may hold them in any order and twice; the result has each once, VPS before SPS before PPS.
-pub fn video_parameters(codec: VideoCodec, sets: Vec<Bytes>) -> Result<VideoParameters, NalError> {
+pub fn video_parameters(
+    codec: VideoCodec,
+    sets: impl IntoIterator<Item = Bytes>,
+) -> Result<VideoParameters, NalError> {
     let (vps, sps, pps) = match codec {
         VideoCodec::H264 => (None, 7, 8),
         VideoCodec::H265 => (Some(32), 33, 34),
     };
+    let sets: Vec<Bytes> = sets.into_iter().collect();
     let of = |wanted: u8| {
         let mut found: Vec<Bytes> = Vec::new();
         for set in &sets {
-            let usable =
-                unit_type(codec, set) == Some(wanted) && set.len() <= usize::from(u16::MAX);
+            let usable = unit_type(codec, set) == Some(wanted) && u16::try_from(set.len()).is_ok();
             if usable && !found.contains(set) && found.len() < 31 {
                 found.push(set.clone());
             }
@@ -38,7 +41,7 @@ pub fn video_parameters(codec: VideoCodec, sets: Vec<Bytes>) -> Result<VideoPara
     let entry = match codec {
         VideoCodec::H264 => visual(*b"avc1", &parsed, |out| avcc(out, &parsed, &spss, &ppss)),
         VideoCodec::H265 => visual(*b"hvc1", &parsed, |out| {
-            hvcc(out, &parsed, [&vpss, &spss, &ppss])
+            hvcc(out, &parsed, [&vpss, &spss, &ppss]);
         }),
     };
     Ok(VideoParameters {
@@ -92,9 +95,13 @@ fn avcc(out: &mut Vec<u8>, sps: &Sps, spss: &[Bytes], ppss: &[Bytes]) {
         put(out, &[1]);
         put(out, &sps.profile);
         put(out, &[0xff, 0xe0 | count(spss)]);
-        spss.iter().for_each(|set| with_length(out, set));
+        for set in spss {
+            with_length(out, set);
+        }
         put(out, &[count(ppss)]);
-        ppss.iter().for_each(|set| with_length(out, set));
+        for set in ppss {
+            with_length(out, set);
+        }
         // Baseline, Main and Extended end here; the others say their sample format.
         if !matches!(sps.profile.first(), Some(66 | 77 | 88)) {
             put(
@@ -135,7 +142,9 @@ fn hvcc(out: &mut Vec<u8>, sps: &Sps, sets: [&[Bytes]; 3]) {
         for (kind, sets) in (32u8..).zip(sets) {
             // All sets are here: array_completeness, as `hvc1` demands.
             put(out, &[0x80 | kind, 0, count(sets)]);
-            sets.iter().for_each(|set| with_length(out, set));
+            for set in sets {
+                with_length(out, set);
+            }
         }
     });
 }

@@ -32,7 +32,7 @@ pub(super) fn parse(moov: &[u8]) -> Option<Movie> {
         };
         match &handler {
             b"vide" if picture.is_none() => {
-                picture = sample_entry(trak).map(|entry| (entry, track))
+                picture = sample_entry(trak).map(|entry| (entry, track));
             }
             b"soun" if audio.is_none() => audio = Some(track),
             _ => {}

@@ -19,11 +19,19 @@ pub(crate) fn all() -> &'static [PathBuf] {
     FOUND.get_or_init(|| {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut found = vec![here.join("../camera/assets/scene.mp4")];
-        for name in ["car-detection.mp4", "h264-aac-360p.mp4", "one-by-one-person.mp4"] {
+        for name in [
+            "car-detection.mp4",
+            "h264-aac-360p.mp4",
+            "one-by-one-person.mp4",
+        ] {
             let clip = here.join("../../../shared/media").join(name);
             let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
             let mut ffmpeg = Command::new("ffmpeg");
-            ffmpeg.args(["-v", "quiet", "-y", "-i"]).arg(clip).args(["-c", "copy"]).arg(&copy);
+            ffmpeg
+                .args(["-v", "quiet", "-y", "-i"])
+                .arg(clip)
+                .args(["-c", "copy"])
+                .arg(&copy);
             if ffmpeg.status().is_ok_and(|status| status.success()) {
                 found.push(copy);
             }
@@ -121,7 +129,7 @@ pub(crate) fn load(path: &Path) -> Clip {
             "our key frames are the clip's"
         );
     }
-    let sets = sets.into_iter().map(Bytes::from).collect();
+    let sets = sets.into_iter().map(Bytes::from);
     let video = nal::video_parameters(codec, sets).unwrap();
     Clip {
         parameters: StreamParameters { video, audio },
