@@ -6,7 +6,6 @@
 mod credentials;
 mod describe;
 mod error;
-mod keyness;
 mod probe;
 mod session;
 mod stall;

@@ -3,7 +3,9 @@
 use std::pin::Pin;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use agent_media::{AudioParameters, Frame, StreamParameters, Track, VideoCodec, VideoParameters};
+use agent_media::{
+    AudioParameters, Frame, StreamParameters, Track, VideoCodec, VideoParameters, nal,
+};
 use bytes::Bytes;
 use futures::StreamExt;
 use retina::client::{
@@ -15,7 +17,6 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::describe::{address, by_status, connect, protocol};
-use crate::keyness::is_key;
 use crate::stall::Stall;
 use crate::timeline::Timeline;
 use crate::{CaptureError, Credentials};
@@ -260,7 +261,8 @@ impl Session {
             .place(0, stamp.elapsed(), stamp.clock_rate().get(), arrival_ms);
         let lost = u32::from(frame.loss());
         let data = Bytes::from(frame.into_data());
-        let key = is_key(codec, &data);
+        // retina calls an H.265 CRA picture no random access point; it is one.
+        let key = nal::is_key(codec, &data);
         let frame = Frame {
             track: Track::Video,
             pts,
@@ -389,10 +391,14 @@ fn audio_of(stream: &retina::client::Stream) -> AudioParameters {
         channels: stream.channels().map_or(1, std::num::NonZeroU16::get),
         sample_entry: None,
     };
+    audio.sample_entry = nal::g711_sample_entry(codec, audio.sample_rate, audio.channels);
     if let Some(ParametersRef::Audio(known)) = stream.parameters() {
         audio.sample_rate = known.clock_rate();
         audio.channels = known.channels().get();
-        audio.sample_entry = known.mp4_sample_entry().build().ok().map(Bytes::from);
+        // retina knows an entry for AAC only.
+        if let Ok(entry) = known.mp4_sample_entry().build() {
+            audio.sample_entry = Some(Bytes::from(entry));
+        }
     }
     audio
 }
