@@ -61,6 +61,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             "-bf",
             "0",
         ])
+        // With one thread x264's rate control makes the same file every time.
+        .args(["-threads", "1"])
         .args(["-b:v", "290k", "-maxrate", "400k", "-bufsize", "400k"])
         .args([
             "-x264-params",

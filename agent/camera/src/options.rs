@@ -94,7 +94,7 @@ pub enum CameraError {
         clip: String,
         source: shiguredo_mp4::demux::DemuxError,
     },
-    #[error("clip `{clip}` ends before its index is complete")]
+    #[error("clip `{clip}` ends before its index or its samples do")]
     Truncated { clip: String },
     #[error(
         "clip `{clip}` has no video samples with a key frame (fragmented files are not served)"

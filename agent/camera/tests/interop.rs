@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use agent_camera::{Login, Options, SourceChoice, Start};
 use camino::Utf8PathBuf;
-use clients::{Camera, clip, convert, packets, probe, tools_present};
+use clients::{Camera, clip, convert, packets, pictures, probe, tools_present};
+
+const SCENE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/scene.mp4");
 
 fn from_beginning(source: SourceChoice) -> Options {
     Options {
@@ -54,6 +56,20 @@ fn a_late_client_begins_with_a_key_frame() {
     seen.expect_steady(25.0, 1.0);
 }
 
+#[test]
+fn pictures_arrive_as_they_are_in_the_file() {
+    if !tools_present() {
+        return;
+    }
+    let camera = Camera::start(from_beginning(SourceChoice::Scene));
+    let sent = pictures(&["-i", SCENE], 50);
+    assert_eq!(sent.len(), 50);
+    for transport in ["tcp", "udp"] {
+        let input = ["-rtsp_transport", transport, "-i", &camera.url("/")];
+        assert_eq!(pictures(&input, 50), sent, "{transport}");
+    }
+}
+
 /// Two seconds of the scene as H.265 with B-frames, so that the seam comes early.
 #[test]
 fn h265_with_b_frames_is_steady_across_the_seam() {
@@ -62,13 +78,12 @@ fn h265_with_b_frames_is_steady_across_the_seam() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("short.mp4");
-    let scene = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/scene.mp4");
     let x265 = "open-gop=0:keyint=25:bframes=2:log-level=none";
     convert(&[
         "-ss",
         "3",
         "-i",
-        scene,
+        SCENE,
         "-frames:v",
         "50",
         "-c:v",
@@ -88,8 +103,11 @@ fn h265_with_b_frames_is_steady_across_the_seam() {
             "hevc,640,360",
             "{transport}"
         );
-        packets(&camera.url("/"), transport, Duration::from_secs(5)).expect_steady(25.0, 5.0);
+        packets(&camera.url("/"), transport, Duration::from_secs(3)).expect_steady(25.0, 3.0);
     }
+    let received = pictures(&["-rtsp_transport", "tcp", "-i", &camera.url("/")], 60);
+    let sent = pictures(&["-stream_loop", "1", "-i", path.to_str().unwrap()], 60);
+    assert_eq!(received, sent, "fragments and the seam lose nothing");
 }
 
 #[test]
@@ -103,9 +121,9 @@ fn real_footage_with_sound_is_steady_across_the_seam() {
         streams.lines().collect::<Vec<_>>(),
         ["h264,640,360", "aac,48000,2"]
     );
-    let seen = packets(&camera.url("/"), "tcp", Duration::from_secs(7));
-    seen.expect_steady(30000.0 / 1001.0, 7.0);
-    seen.expect_sound(1024.0 / 48000.0, 7.0);
+    let seen = packets(&camera.url("/"), "tcp", Duration::from_secs(5));
+    seen.expect_steady(30000.0 / 1001.0, 5.0);
+    seen.expect_sound(1024.0 / 48000.0, 5.0);
 }
 
 #[test]

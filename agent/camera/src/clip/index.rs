@@ -79,10 +79,18 @@ pub(super) fn read(
     let video = video.ok_or_else(|| CameraError::NoVideo {
         clip: clip.to_owned(),
     })?;
-    let audio = match audio {
+    let audio: Option<AudioTrack> = match audio {
         Audio::Served(track) if !track.frames.is_empty() => Some(track),
         _ => None,
     };
+    let places = video.samples.iter().map(|sample| sample.place);
+    let mut places = places.chain(audio.iter().flat_map(|audio| audio.frames.iter().copied()));
+    // Checked here, so that a damaged table cannot ask for more memory than the file is long.
+    if places.any(|place| place.offset.saturating_add(u64::from(place.size)) > length) {
+        return Err(CameraError::Truncated {
+            clip: clip.to_owned(),
+        });
+    }
     Ok((video, audio))
 }
 

@@ -83,7 +83,8 @@ pub(crate) fn clip(name: &str) -> Option<PathBuf> {
 
 fn run(tool: &str, arguments: &[&str]) -> Output {
     Command::new("timeout")
-        .args(["20", tool, "-v", "error"])
+        // Half a second is enough to know these streams by; the default is five.
+        .args(["20", tool, "-v", "error", "-analyzeduration", "500000"])
         .args(arguments)
         .output()
         .expect("coreutils' timeout")
@@ -117,6 +118,25 @@ pub(crate) fn probe(url: &str, transport: &str) -> Result<String, String> {
 /// Makes a file out of another with ffmpeg.
 pub(crate) fn convert(arguments: &[&str]) {
     text(&run("ffmpeg", arguments)).expect("ffmpeg converts");
+}
+
+/// Hashes of the first `count` decoded pictures; `input` ends with the file or URL.
+pub(crate) fn pictures(input: &[&str], count: usize) -> Vec<String> {
+    let count = count.to_string();
+    let output = [
+        "-frames:v",
+        &count,
+        "-map",
+        "0:v",
+        "-fps_mode",
+        "passthrough",
+    ];
+    let format = ["-f", "framehash", "-hash", "md5", "-"];
+    let hashes = text(&run("ffmpeg", &[input, &output, &format].concat())).expect("decodes");
+    let lines = hashes.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.rsplit(',').next().unwrap().to_owned())
+        .collect()
 }
 
 /// Packets that ffmpeg received: stream index, presentation time in seconds.
