@@ -1,0 +1,254 @@
+//! `ci`: every check and test, in order, up to the first failure.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use camino::Utf8Path;
+
+use crate::process::{run as run_program, say};
+use crate::repository::Repository;
+use crate::{bench, campaign, generate, tidy};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Run this step only; may be given again. `e2e` means every end-to-end suite.
+    #[arg(long, value_name = "STEP")]
+    only: Vec<String>,
+    /// Leave this step out; may be given again.
+    #[arg(long, value_name = "STEP")]
+    skip: Vec<String>,
+    /// Print the steps and run none.
+    #[arg(long)]
+    list: bool,
+}
+
+/// Variables that would make our programs look at somebody's real site.
+const FOREIGN: [&str; 2] = ["STAKEOUT_PROFILE", "STAKEOUT_DATA_DIR"];
+
+/// The suite that has a step of its own, early: it is quick and says most.
+const GOLDEN: &str = "golden";
+
+struct Step {
+    name: String,
+    action: Action,
+}
+
+enum Action {
+    /// A program and its arguments, separated by spaces.
+    Program(String),
+    /// The script, once it is there.
+    Script(&'static str),
+    Tidy,
+    Gen,
+    Bench,
+    Campaign,
+}
+
+pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> anyhow::Result<()> {
+    let steps = choose(
+        steps(&suites(&repository.root)?),
+        &arguments.only,
+        &arguments.skip,
+    )?;
+    if arguments.list {
+        for step in &steps {
+            say(format_args!("{}", step.name));
+        }
+        return Ok(());
+    }
+    let begin = Instant::now();
+    let mut times: Vec<(&str, Duration, &str)> = Vec::new();
+    let mut outcome = Ok(());
+    for (index, step) in steps.iter().enumerate() {
+        say(format_args!(
+            "\n=== [{}/{}] {}",
+            index + 1,
+            steps.len(),
+            step.name
+        ));
+        let start = Instant::now();
+        let result = perform(repository, &step.action);
+        let time = start.elapsed();
+        let word = if result.is_ok() { "ok" } else { "FAILED" };
+        say(format_args!(
+            "=== {}: {word} after {:.1} s",
+            step.name,
+            time.as_secs_f64()
+        ));
+        times.push((&step.name, time, word));
+        if let Err(error) = result {
+            outcome = Err(error.context(format!("step `{}` failed", step.name)));
+            break;
+        }
+    }
+    say(format_args!(
+        "\n{}",
+        table(&times, steps.len(), begin.elapsed())
+    ));
+    outcome
+}
+
+fn perform(repository: &Repository, action: &Action) -> anyhow::Result<()> {
+    match action {
+        Action::Program(line) => {
+            say(format_args!("$ {line}"));
+            let mut words = line.split(' ');
+            let mut command = Command::new(words.next().unwrap_or_default());
+            command.args(words).current_dir(&repository.root);
+            for name in FOREIGN {
+                command.env_remove(name);
+            }
+            run_program(&mut command)
+        }
+        Action::Script(path) if !repository.root.join(path).exists() => {
+            say(format_args!("skipped: `{path}` is absent"));
+            Ok(())
+        }
+        Action::Script(path) => {
+            run_program(Command::new("bash").arg(path).current_dir(&repository.root))
+        }
+        Action::Tidy => tidy::run(repository),
+        Action::Gen => generate::run(repository, &generate::Arguments { check: true }),
+        Action::Bench => bench::run_short(repository),
+        Action::Campaign => campaign::run_short(repository),
+    }
+}
+
+fn steps(suites: &[String]) -> Vec<Step> {
+    let program = |name: &str, line: &str| Step {
+        name: name.to_owned(),
+        action: Action::Program(line.to_owned()),
+    };
+    let own = |name: &str, action| Step {
+        name: name.to_owned(),
+        action,
+    };
+    let mut steps = vec![
+        own("parts", Action::Script("ci/parts/install")),
+        own("tidy", Action::Tidy),
+        program("fmt", "cargo fmt --all --check"),
+        program(
+            "clippy",
+            "cargo clippy --workspace --all-targets --locked -- -D warnings",
+        ),
+        program("build", "cargo build --release --locked"),
+        program("test", "cargo test --workspace --exclude e2e --locked"),
+        own("gen", Action::Gen),
+    ];
+    if suites.iter().any(|suite| suite == GOLDEN) {
+        steps.push(program(GOLDEN, "cargo test -p e2e --test golden --locked"));
+    }
+    for suite in suites.iter().filter(|suite| *suite != GOLDEN) {
+        // One after the other: installations on one machine share ports and the two cores.
+        steps.push(program(
+            &format!("e2e-{suite}"),
+            &format!("cargo test -p e2e --locked --test {suite} -- --nocapture --test-threads=1"),
+        ));
+    }
+    steps.push(own("bench", Action::Bench));
+    steps.push(own("campaign", Action::Campaign));
+    steps
+}
+
+/// The end-to-end suites: `tests/tests/NAME.rs` or `tests/tests/NAME/main.rs`, in name order.
+fn suites(root: &Utf8Path) -> anyhow::Result<Vec<String>> {
+    let folder = root.join("tests/tests");
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for entry in folder
+        .read_dir_utf8()
+        .with_context(|| format!("cannot list `{folder}`"))?
+    {
+        let path = entry
+            .with_context(|| format!("cannot list `{folder}`"))?
+            .into_path();
+        if path.extension() == Some("rs") || path.join("main.rs").exists() {
+            names.extend(path.file_stem().map(str::to_owned));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn choose(steps: Vec<Step>, only: &[String], skip: &[String]) -> anyhow::Result<Vec<Step>> {
+    let named = |step: &Step, list: &[String]| {
+        list.iter()
+            .any(|name| *name == step.name || name == "e2e" && step.name.starts_with("e2e-"))
+    };
+    for name in only.iter().chain(skip) {
+        if !steps
+            .iter()
+            .any(|step| named(step, std::slice::from_ref(name)))
+        {
+            let all: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
+            bail!("there is no step `{name}`; there are: {}", all.join(", "));
+        }
+    }
+    Ok(steps
+        .into_iter()
+        .filter(|step| (only.is_empty() || named(step, only)) && !named(step, skip))
+        .collect())
+}
+
+fn table(times: &[(&str, Duration, &str)], planned: usize, total: Duration) -> String {
+    let mut lines: Vec<String> = times
+        .iter()
+        .map(|(name, time, word)| format!("{name:<24} {:>8.1} s  {word}", time.as_secs_f64()))
+        .collect();
+    let left = match planned - times.len() {
+        0 => String::new(),
+        left => format!("  {left} not run"),
+    };
+    lines.push(format!(
+        "{:<24} {:>8.1} s{left}",
+        "all",
+        total.as_secs_f64()
+    ));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(only: &[&str], skip: &[&str]) -> anyhow::Result<String> {
+        let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let all = steps(&own(&["crash", "golden", "host"]));
+        let chosen = choose(all, &own(only), &own(skip))?;
+        Ok(chosen
+            .iter()
+            .map(|step| step.name.as_str())
+            .collect::<Vec<_>>()
+            .join(" "))
+    }
+
+    #[test]
+    fn every_suite_on_disk_is_a_step_and_golden_comes_first() {
+        assert_eq!(
+            names(&[], &[]).unwrap(),
+            "parts tidy fmt clippy build test gen golden e2e-crash e2e-host bench campaign"
+        );
+    }
+
+    #[test]
+    fn steps_are_chosen_by_name() {
+        assert_eq!(
+            names(&["fmt", "e2e"], &["e2e-host"]).unwrap(),
+            "fmt e2e-crash"
+        );
+        let error = names(&["frob"], &[]).unwrap_err().to_string();
+        assert!(
+            error.contains("no step `frob`") && error.contains("e2e-host"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_table_tells_what_was_not_run() {
+        let times = [("fmt", Duration::from_millis(1500), "FAILED")];
+        assert!(table(&times, 3, Duration::from_secs(2)).ends_with("2.0 s  2 not run"));
+    }
+}

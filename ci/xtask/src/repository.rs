@@ -1,0 +1,60 @@
+//! Where things are.
+
+use std::env;
+
+use anyhow::{Context, ensure};
+use camino::Utf8PathBuf;
+
+/// The checked-out repository and the folders that tests use beside it.
+#[derive(Debug)]
+pub(crate) struct Repository {
+    pub(crate) root: Utf8PathBuf,
+}
+
+impl Repository {
+    /// The repository that this program was built from.
+    pub(crate) fn find() -> anyhow::Result<Self> {
+        let root = Utf8PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+            .canonicalize_utf8()
+            .context("cannot find the repository that xtask was built from")?;
+        ensure!(
+            root.join("Cargo.lock").exists(),
+            "`{root}` holds no Cargo.lock"
+        );
+        Ok(Self { root })
+    }
+
+    /// Where cargo puts what it builds.
+    pub(crate) fn target(&self) -> Utf8PathBuf {
+        match env::var("CARGO_TARGET_DIR") {
+            Ok(path) if !path.is_empty() => self.root.join(path),
+            _ => self.root.join("target"),
+        }
+    }
+
+    /// A program of ours, as `cargo build --release` makes it.
+    pub(crate) fn program(&self, name: &str) -> anyhow::Result<Utf8PathBuf> {
+        let folder = match env::var("STAKEOUT_BIN_DIR") {
+            Ok(path) if !path.is_empty() => Utf8PathBuf::from(path),
+            _ => self.target().join("release"),
+        };
+        let path = folder.join(name);
+        ensure!(
+            path.exists(),
+            "`{path}` is absent; run `cargo build --release --locked` first"
+        );
+        Ok(path)
+    }
+
+    /// Folder for what is costly to make and can always be made again; exists afterwards.
+    pub(crate) fn cache(&self) -> anyhow::Result<Utf8PathBuf> {
+        let folder = match (env::var("STAKEOUT_CACHE"), env::var("HOME")) {
+            (Ok(path), _) if !path.is_empty() => Utf8PathBuf::from(path),
+            (_, Ok(home)) => Utf8PathBuf::from(home).join(".cache/stakeout"),
+            _ => self.target().join("cache"),
+        };
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make cache folder `{folder}`"))?;
+        Ok(folder)
+    }
+}
