@@ -6,13 +6,26 @@ use agent_media::TICKS_PER_SECOND;
 /// voice are seconds apart only when `rtptime` in `RTP-Info` is wrong (seen on cheap cameras).
 const BELIEVABLE_SKEW_TICKS: i64 = 2 * TICKS_PER_SECOND;
 
+/// A camera's clock that leaps this far away from ours was set anew (or its clip began again);
+/// below, it is the network that holds frames back or delivers them in a burst.
+const LEAP_TICKS: i64 = 10 * TICKS_PER_SECOND;
+
 /// Maps a track's own clock to 90 kHz ticks since the session's first frame.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     /// Of the first frame of any track: its time in ticks and its arrival.
     origin: Option<(i64, u64)>,
-    /// What is added per track, once its first frame is known.
-    shift: [Option<i64>; 2],
+    tracks: [Option<Place>; 2],
+}
+
+/// Where a track is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// What is added to the track's own time.
+    shift: i64,
+    /// Of its last frame: time in the session, and arrival.
+    last: i64,
+    arrival_ms: u64,
 }
 
 impl Timeline {
@@ -27,18 +40,39 @@ impl Timeline {
     ) -> i64 {
         let ticks = to_ticks(elapsed, clock_rate);
         let (origin, first_arrival) = *self.origin.get_or_insert((ticks, arrival_ms));
-        let shift = self.shift[track].get_or_insert_with(|| {
-            let by_arrival = i64::try_from(arrival_ms.saturating_sub(first_arrival))
-                .unwrap_or(0)
-                .saturating_mul(TICKS_PER_SECOND / 1000);
-            let claimed = ticks.saturating_sub(origin);
-            if claimed.saturating_sub(by_arrival).abs() <= BELIEVABLE_SKEW_TICKS {
-                origin.saturating_neg()
-            } else {
-                by_arrival.saturating_sub(ticks)
+        let since = |earlier: u64| {
+            let ms = i64::try_from(arrival_ms.saturating_sub(earlier)).unwrap_or(0);
+            ms.saturating_mul(TICKS_PER_SECOND / 1000)
+        };
+        let shift = match self.tracks[track] {
+            Some(place) => {
+                let expected = place.last.saturating_add(since(place.arrival_ms));
+                let claimed = ticks.saturating_add(place.shift);
+                let leapt = claimed.saturating_sub(expected).saturating_abs() > LEAP_TICKS;
+                if leapt {
+                    expected.saturating_sub(ticks)
+                } else {
+                    place.shift
+                }
             }
+            None => {
+                let by_arrival = since(first_arrival);
+                let claimed = ticks.saturating_sub(origin);
+                let skew = claimed.saturating_sub(by_arrival).saturating_abs();
+                if skew <= BELIEVABLE_SKEW_TICKS {
+                    origin.saturating_neg()
+                } else {
+                    by_arrival.saturating_sub(ticks)
+                }
+            }
+        };
+        let last = ticks.saturating_add(shift);
+        self.tracks[track] = Some(Place {
+            shift,
+            last,
+            arrival_ms,
         });
-        ticks.saturating_add(*shift)
+        last
     }
 }
 
@@ -69,5 +103,15 @@ mod tests {
             line.place(1, 48_000 * 60 + 1_024, 48_000, 1_121),
             9_000 + 1_920
         );
+    }
+
+    #[test]
+    fn a_camera_that_sets_its_clock_does_not_leap_in_the_recording() {
+        let mut line = Timeline::default();
+        line.place(0, 0, 90_000, 1_000);
+        assert_eq!(line.place(0, 3_600, 90_000, 1_040), 3_600);
+        assert_eq!(line.place(0, 90_000 * 3_600, 90_000, 1_080), 7_200);
+        assert_eq!(line.place(0, 90_000 * 3_600 + 3_600, 90_000, 1_120), 10_800);
+        assert_eq!(line.place(0, 0, 90_000, 1_160), 14_400);
     }
 }
