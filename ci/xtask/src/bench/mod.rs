@@ -1,6 +1,7 @@
 //! `bench`: ours beside another's program in the same minute, as ratios with limits.
 
 mod record;
+mod usage;
 
 use std::time::Duration;
 
