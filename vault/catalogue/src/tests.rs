@@ -1,0 +1,122 @@
+use super::*;
+
+fn open(folder: &tempfile::TempDir) -> Catalogue {
+    let path = Utf8PathBuf::from_path_buf(folder.path().join("c.sqlite")).unwrap();
+    Catalogue::open(&path, "site").unwrap()
+}
+
+fn new(camera: &str, n: i64) -> NewRecording {
+    NewRecording {
+        account: "a".into(),
+        key: format!("a/{n}_{camera}.mp4"),
+        camera: camera.into(),
+        start_ms: n * 1000,
+        duration_ms: 1000,
+        bytes: 10,
+        sha256: None,
+        stored_ms: n * 1000 + 5,
+        location: format!("/x/{n}"),
+    }
+}
+
+#[test]
+fn the_same_recording_again_is_told_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut catalogue = open(&folder);
+    let Added::New(first) = catalogue.add(&new("gate", 1)).unwrap() else {
+        panic!()
+    };
+    assert_eq!(
+        catalogue.add(&new("gate", 1)).unwrap(),
+        Added::Duplicate(first.clone())
+    );
+    let events = catalogue.events(0, None, 10).unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        (events[0].kind.as_str(), &events[0].recording),
+        ("recording.stored", &first)
+    );
+    assert_eq!(catalogue.totals().unwrap().bytes, 10);
+}
+
+#[test]
+fn what_was_added_is_there_after_a_reopen() {
+    let folder = tempfile::tempdir().unwrap();
+    open(&folder).add(&new("gate", 1)).unwrap();
+    let catalogue = open(&folder);
+    assert!(catalogue.by_key("a", "a/1_gate.mp4").unwrap().is_some());
+    assert_eq!(catalogue.totals().unwrap().recordings, 1);
+}
+
+#[test]
+fn an_expired_recording_is_gone_and_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut catalogue = open(&folder);
+    catalogue.add(&new("gate", 1)).unwrap();
+    let oldest = catalogue.oldest(5).unwrap();
+    catalogue.expire(&oldest[0], 9).unwrap();
+    catalogue.expire(&oldest[0], 9).unwrap();
+    assert_eq!(catalogue.totals().unwrap().recordings, 0);
+    let kinds: Vec<_> = catalogue
+        .events(0, None, 10)
+        .unwrap()
+        .into_iter()
+        .map(|event| event.kind)
+        .collect();
+    assert_eq!(kinds, ["recording.stored", "recording.expired"]);
+}
+
+#[test]
+fn deliveries_are_remembered_and_old_events_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut catalogue = open(&folder);
+    for n in 0..5 {
+        catalogue.add(&new("gate", n)).unwrap();
+    }
+    let hook = ["hook".to_owned()];
+    assert_eq!(catalogue.undelivered(&hook).unwrap(), 5);
+    assert_eq!(catalogue.undelivered(&[]).unwrap(), 0);
+    catalogue.deliver("hook", 3).unwrap();
+    catalogue.deliver("hook", 2).unwrap();
+    assert_eq!(open(&folder).delivered("hook").unwrap(), 3);
+    catalogue.forget(i64::MAX, &hook).unwrap();
+    let left: Vec<_> = catalogue
+        .events(0, None, 10)
+        .unwrap()
+        .iter()
+        .map(|e| e.seq)
+        .collect();
+    assert_eq!(left, [4, 5]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(12))]
+    #[test]
+    fn pages_put_together_are_the_whole_list(count in 0i64..40, limit in 1usize..9) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut catalogue = open(&folder);
+        for n in 0..count {
+            let camera = if n % 3 == 0 { "gate" } else { "yard" };
+            // Two cameras' recordings often begin in the same millisecond.
+            let mut recording = new(camera, n);
+            recording.start_ms = n / 2;
+            catalogue.add(&recording).unwrap();
+        }
+        for camera in [None, Some("gate")] {
+            let mut found = Vec::new();
+            let mut after = None;
+            loop {
+                let page = catalogue.page(camera, after, limit).unwrap();
+                found.extend(page.recordings);
+                match page.next {
+                    Some(next) => after = Some(next.parse().unwrap()),
+                    None => break,
+                }
+            }
+            let all = catalogue.page(camera, None, 1000).unwrap().recordings;
+            proptest::prop_assert_eq!(&found, &all);
+            let wanted = (0..count).filter(|n| camera.is_none() || n % 3 == 0).count();
+            proptest::prop_assert_eq!(found.len(), wanted);
+        }
+    }
+}
