@@ -18,7 +18,7 @@ use crate::repository::Repository;
 pub(crate) struct Arguments {
     /// Which one: `profile-fuzz`, `agent-kill` or `installer-crash`.
     name: String,
-    /// Hours instead of a minute.
+    /// Half an hour or more instead of a minute.
     #[arg(long)]
     long: bool,
     /// Repeat the run that printed this.
