@@ -67,12 +67,17 @@ async fn look(request: ProbeRequest) -> Result<Offer, CaptureError> {
     Ok(tally.offer(parameters, scheme))
 }
 
+/// H.264 and H.265 reorder at most 16 pictures.
+const DEEPEST: usize = 16;
+
 #[derive(Debug, Default)]
 struct Tally {
     frames: u64,
     bytes: u64,
-    first: i64,
-    last: i64,
+    /// Presentation times in order of arrival; at most a minute of them.
+    times: Vec<i64>,
+    /// Frames that were seen to overtake another.
+    depth: usize,
     keys: u64,
     first_key: i64,
     last_key: i64,
@@ -80,15 +85,14 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, frame: &Frame) {
-        if self.frames == 0 {
-            self.first = frame.pts;
-            self.last = frame.pts;
-        } else {
+        if self.frames > 0 {
             // The first frame opens the span, so its bytes lie before it.
             self.bytes += frame.data.len() as u64;
         }
         self.frames += 1;
-        self.last = self.last.max(frame.pts);
+        let recent = self.times.iter().rev().take(DEEPEST);
+        self.depth = self.depth.max(recent.filter(|t| **t > frame.pts).count());
+        self.times.push(frame.pts);
         if frame.key {
             if self.keys == 0 {
                 self.first_key = frame.pts;
@@ -99,7 +103,15 @@ impl Tally {
     }
 
     fn offer(&self, parameters: &StreamParameters, scheme: Scheme) -> Offer {
-        let seconds = (self.last - self.first) as f64 / TICKS_PER_SECOND as f64;
+        // Frames at the end whose overtaken neighbours did not come any more would stretch the span.
+        let mut times = self.times.clone();
+        times.sort_unstable();
+        times.truncate(times.len().saturating_sub(self.depth));
+        let span = times
+            .last()
+            .zip(times.first())
+            .map_or(0, |(last, first)| last - first);
+        let seconds = span as f64 / TICKS_PER_SECOND as f64;
         let rate = |count: u64| {
             if seconds > 0.0 {
                 count as f64 / seconds
@@ -116,7 +128,7 @@ impl Tally {
             codec: parameters.video.codec.name().to_owned(),
             width: parameters.video.width,
             height: parameters.video.height,
-            fps: (rate(self.frames.saturating_sub(1)) * 100.0).round() / 100.0,
+            fps: (rate(times.len().saturating_sub(1) as u64) * 100.0).round() / 100.0,
             gop_seconds: gop.map(|g| (g * 100.0).round() / 100.0),
             bits_per_second: whole(rate(self.bytes * 8)),
             measured_ms: whole(seconds * 1000.0),

@@ -38,11 +38,11 @@ async fn scripted(answer: Option<&'static [u8]>) -> SocketAddr {
     address
 }
 
-fn login() -> Option<Login> {
-    Some(Login {
+fn login() -> Login {
+    Login {
         user: "viewer".into(),
         password: "hunter2".into(),
-    })
+    }
 }
 
 fn target(address: SocketAddr, login: Option<(&str, &str)>) -> Target {
@@ -65,19 +65,18 @@ async fn probed(rtsp: String, login: Option<(&str, &str)>) -> ProbeReport {
 }
 
 async fn failed(rtsp: String, login: Option<(&str, &str)>) -> ProbeFailureKind {
-    match probed(rtsp, login).await {
-        ProbeReport::Failed(failure) => {
-            assert!(!failure.message.is_empty() && !failure.help.is_empty());
-            assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
-            failure.kind
-        }
-        ProbeReport::Ok(offer) => panic!("it worked: {offer:?}"),
-    }
+    let report = probed(rtsp, login).await;
+    let ProbeReport::Failed(failure) = report else {
+        unreachable!("it worked: {report:?}")
+    };
+    assert!(!failure.message.is_empty() && !failure.help.is_empty());
+    assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+    failure.kind
 }
 
 #[tokio::test]
 async fn frames_come_with_digest_on_one_timeline_from_a_key_frame() {
-    let address = camera(|o| o.login = login()).await;
+    let address = camera(|o| o.login = Some(login())).await;
     let mut session = Session::open(&target(address, Some(("viewer", "hunter2"))))
         .await
         .expect("playing");
@@ -118,7 +117,7 @@ async fn frames_come_with_digest_on_one_timeline_from_a_key_frame() {
 
 #[tokio::test]
 async fn a_probe_tells_what_a_camera_offers() {
-    let address = camera(|o| o.login = login()).await;
+    let address = camera(|o| o.login = Some(login())).await;
     let report = probed(
         format!("rtsp://{address}/main"),
         Some(("viewer", "hunter2")),
@@ -139,7 +138,7 @@ async fn a_probe_tells_what_a_camera_offers() {
 
 #[tokio::test]
 async fn every_failure_has_its_kind() {
-    let closed = camera(|o| o.login = login()).await;
+    let closed = camera(|o| o.login = Some(login())).await;
     let strict = camera(|o| o.path = "/main".into()).await;
     assert_eq!(
         failed(format!("rtsp://{closed}/main"), None).await,

@@ -1,4 +1,6 @@
 //! One camera: sessions, frames, files.
+//!
+//! What is recorded decides `agent-pipeline`'s recorder; this task feeds it and performs what it says.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,16 +9,21 @@ use agent_api::CameraState;
 use agent_capture::{CaptureError, Event as SessionEvent, Session, Target};
 use agent_config::RecordPolicy;
 use agent_media::{Frame, StreamParameters, Track};
+use agent_pipeline::recorder::{GapCause as Cause, Summary};
+use agent_pipeline::{Backoff, Command, FileName, Input, Policy, Recorder, When, names};
 use agent_store::{Gap, GapCause, Store, Writer, Written};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use crate::events::Event;
+use crate::motion::{Motion, Seen};
 use crate::site::ProofOrder;
 use crate::status::Board;
-use crate::tape::{Tape, can_begin};
+use crate::tape::Tape;
 
 /// Frames that may wait for a slow or full disk: a minute of a 4 Mbit/s camera.
 const DISK_BUDGET: u64 = 32 << 20;
+/// How often the recorder hears of time that passes.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What a camera's task needs of the rest of the agent.
 #[derive(Clone)]
@@ -43,7 +50,7 @@ pub(crate) fn unix_ms() -> u64 {
 pub(crate) async fn supervise(
     around: Surroundings,
     main: Target,
-    _sub: Option<Target>,
+    sub: Option<Target>,
     orders: mpsc::Receiver<ProofOrder>,
 ) {
     let name = around.name.clone();
@@ -57,37 +64,29 @@ pub(crate) async fn supervise(
             return;
         }
     };
-    let mut camera = Camera::new(around, Tape::new(disk), orders);
-    let mut attempts = 0;
+    let motion = (around.policy.when != agent_config::When::Continuous)
+        .then(|| Motion::start(&name, Arc::clone(&around.board), sub));
+    let mut camera = Camera::new(around, Tape::new(disk), orders, motion);
+    let mut backoff = Backoff::default();
     loop {
-        let before = camera.around.board.read().sessions;
         let error = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
-            error = camera.session(&main) => error,
+            error = camera.session(&main, &mut backoff) => error,
         };
-        camera.interrupt();
-        if camera.around.board.read().sessions > before {
-            attempts = 0;
-        }
-        let wait = backoff(attempts);
-        attempts += 1;
+        camera.handle(Input::Ended);
+        let wait = backoff.failed(getrandom::u32().unwrap_or(u32::MAX));
         camera.fail(&error, wait);
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
             () = tokio::time::sleep(wait) => {}
         }
     }
-    camera.interrupt();
-    // The last files are finished off the network thread, which still serves the API.
-    if let Err(error) = tokio::task::spawn_blocking(move || camera.tape.stop()).await {
+    camera.handle(Input::Stop);
+    let tape = camera.tape;
+    // The last file is finished off the network thread, which still serves the API.
+    if let Err(error) = tokio::task::spawn_blocking(move || tape.stop()).await {
         tracing::error!(camera = %name, %error, "the last file could not be finished");
     }
-}
-
-fn backoff(attempts: u32) -> Duration {
-    Duration::from_millis(500)
-        .saturating_mul(1 << attempts.min(5))
-        .min(Duration::from_secs(15))
 }
 
 /// Passes on what the writer thread says.
@@ -109,45 +108,79 @@ fn told(around: &Surroundings) -> Box<dyn Fn(Written) + Send> {
 
 struct Camera {
     around: Surroundings,
+    recorder: Recorder,
     tape: Tape,
     orders: mpsc::Receiver<ProofOrder>,
-    parameters: Option<StreamParameters>,
-    waiting: Option<ProofOrder>,
-    proof: Option<(Duration, u64)>,
-    open: Option<(u64, i64)>,
-    /// Arrival of the last frame of the session before.
-    lost_since: Option<u64>,
-    last_arrival: u64,
+    motion: Option<Motion>,
+    parameters: Option<Arc<StreamParameters>>,
+    /// Counts sessions that played.
+    session: u64,
+    /// Unix milliseconds at which the open file begins.
+    start_ms: u64,
+    /// Origin of the recorder's monotonic clock.
+    epoch: Instant,
 }
 
 impl Camera {
-    fn new(around: Surroundings, tape: Tape, orders: mpsc::Receiver<ProofOrder>) -> Self {
+    fn new(
+        around: Surroundings,
+        tape: Tape,
+        orders: mpsc::Receiver<ProofOrder>,
+        motion: Option<Motion>,
+    ) -> Self {
+        let RecordPolicy {
+            when,
+            pre_ms,
+            post_ms,
+            longest_ms,
+        } = around.policy;
+        let when = match when {
+            agent_config::When::Continuous => When::Continuous,
+            agent_config::When::Motion => When::Motion,
+            agent_config::When::Both => When::Both,
+        };
+        let most_bytes = Policy::MOST_BYTES;
         Self {
+            recorder: Recorder::new(Policy {
+                when,
+                pre_ms,
+                post_ms,
+                longest_ms,
+                most_bytes,
+            }),
             around,
             tape,
             orders,
+            motion,
             parameters: None,
-            waiting: None,
-            proof: None,
-            open: None,
-            lost_since: None,
-            last_arrival: 0,
+            session: 0,
+            start_ms: 0,
+            epoch: Instant::now(),
         }
     }
 
     /// Plays the camera until that fails.
-    async fn session(&mut self, target: &Target) -> CaptureError {
-        self.around.board.change().state = CameraState::Connecting;
+    async fn session(&mut self, target: &Target, backoff: &mut Backoff) -> CaptureError {
         let mut session = match Session::open(target).await {
             Ok(session) => session,
             Err(error) => return error,
         };
         let mut first = true;
+        let mut tick = tokio::time::interval(TICK);
         loop {
             let event = tokio::select! {
                 event = session.next() => event,
                 Some(order) = self.orders.recv() => {
-                    self.waiting = Some(order);
+                    let milliseconds = u64::try_from(order.span.as_millis()).unwrap_or(u64::MAX);
+                    self.handle(Input::Proof { id: order.id, milliseconds });
+                    continue;
+                }
+                Some(seen) = next_motion(self.motion.as_mut()) => {
+                    self.note_motion(seen);
+                    continue;
+                }
+                _ = tick.tick() => {
+                    self.handle(Input::Tick);
                     continue;
                 }
             };
@@ -155,29 +188,39 @@ impl Camera {
                 Err(error) => return error,
                 Ok(SessionEvent::Parameters(parameters)) => {
                     self.around.board.note_parameters(&parameters);
-                    self.end_file();
-                    self.parameters = Some(parameters);
+                    let parameters = Arc::new(parameters);
+                    self.parameters = Some(Arc::clone(&parameters));
+                    self.handle(Input::Parameters(parameters));
                 }
                 Ok(SessionEvent::Frame(frame)) => {
                     if std::mem::take(&mut first) {
-                        self.begin_session(&frame);
+                        self.begin_session();
                     }
+                    backoff.frame(self.now_ms());
                     self.take(frame);
                 }
             }
         }
     }
 
-    fn begin_session(&mut self, frame: &Frame) {
+    fn note_motion(&mut self, seen: Seen) {
+        self.around.board.change().motion_events += 1;
+        // A picture of the session before says that something moves, and nothing of now's times.
+        let place = seen.place.filter(|place| place.session == self.session);
+        self.handle(Input::Motion {
+            pts: place.map(|place| place.pts),
+            event: seen.event,
+        });
+    }
+
+    fn begin_session(&mut self) {
+        self.session += 1;
         let mut board = self.around.board.change();
         board.state = CameraState::Receiving;
         board.error = None;
         board.sessions += 1;
         drop(board);
         tracing::info!(camera = %self.around.name, "receiving");
-        if let Some(from_ms) = self.lost_since.take() {
-            self.gap(GapCause::Disconnected, from_ms, frame.arrival_ms, 0);
-        }
     }
 
     fn take(&mut self, frame: Frame) {
@@ -191,65 +234,95 @@ impl Camera {
             board.last_frame = Some(Instant::now());
         }
         drop(board);
-        if frame.lost > 0 && self.last_arrival > 0 {
-            self.gap(GapCause::PacketLoss, self.last_arrival, frame.arrival_ms, 0);
+        if frame.track == Track::Video
+            && frame.key
+            && let (Some(motion), Some(parameters)) = (&self.motion, &self.parameters)
+        {
+            motion.show_main(parameters, &frame, self.session);
         }
-        self.last_arrival = frame.arrival_ms;
-        if can_begin(&frame) {
-            self.cut(&frame);
-        }
-        self.tape.write(frame);
+        self.handle(Input::Frame(frame));
     }
 
-    fn cut(&mut self, frame: &Frame) {
-        let Some(parameters) = self.parameters.clone() else {
-            return;
-        };
-        let elapsed = self
-            .open
-            .map(|(_, pts)| (frame.pts - pts) / 90)
-            .unwrap_or(0);
-        let proof_done = self
-            .proof
-            .is_some_and(|(span, _)| elapsed >= span.as_millis() as i64);
-        let due = elapsed >= self.around.policy.longest_ms as i64;
-        if self.open.is_some() && !proof_done && !due && self.waiting.is_none() {
-            return;
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn handle(&mut self, input: Input) {
+        for command in self.recorder.handle(self.now_ms(), input) {
+            self.perform(command);
         }
-        self.end_file();
-        let start_ms = frame.arrival_ms;
-        self.open = Some((start_ms, frame.pts));
-        if let Some(order) = self.waiting.take() {
-            self.proof = Some((order.span, order.id));
-            drop(self.around.events.send(Event::Begun {
-                id: order.id,
+    }
+
+    fn perform(&mut self, command: Command) {
+        let camera = &self.around.name;
+        match command {
+            Command::Open {
                 start_ms,
-                at: Instant::now(),
-            }));
+                parameters,
+                proofs,
+            } => {
+                self.start_ms = start_ms;
+                let at = Instant::now();
+                for id in proofs {
+                    self.tell(Event::Begun { id, at });
+                }
+                let name = FileName::new(start_ms, camera).to_string();
+                self.tape.begin(name, &parameters, start_ms);
+            }
+            Command::Write(frame) => self.tape.write(frame),
+            Command::Flush => self.tape.flush(),
+            Command::Close { reason, summary } => {
+                let mut name = FileName::new(self.start_ms, camera);
+                for id in &summary.proofs {
+                    self.tell(Event::Proven {
+                        id: *id,
+                        start_ms: self.start_ms,
+                    });
+                }
+                tracing::debug!(%camera, ?reason, frames = summary.frames, "file ends");
+                self.describe(&mut name, &summary);
+                self.tape.end(|duration_ms| {
+                    name.duration_ms = duration_ms;
+                    name.to_string()
+                });
+            }
+            Command::Gap(gap) => {
+                let (cause, packets) = match gap.cause {
+                    Cause::Disconnected => (GapCause::Disconnected, 0),
+                    Cause::PacketLoss { packets } => (GapCause::PacketLoss, u64::from(packets)),
+                    Cause::ParametersChanged => (GapCause::ParametersChanged, 0),
+                    Cause::ClockJump => (GapCause::ClockJump, 0),
+                };
+                self.around.store.note_gap(&Gap {
+                    camera: camera.clone(),
+                    cause,
+                    from_ms: gap.from_ms,
+                    to_ms: gap.from_ms.saturating_add(gap.duration_ms),
+                    frames: 0,
+                    packets,
+                });
+            }
         }
-        let name = name(&self.around.name, start_ms, 0);
-        self.tape.begin(name, &parameters, start_ms);
     }
 
-    fn end_file(&mut self) {
-        if let Some((start_ms, _)) = self.open.take() {
-            let camera = self.around.name.clone();
-            self.tape.end(|duration| name(&camera, start_ms, duration));
+    /// Why the file was made, in the fields of its name.
+    fn describe(&self, name: &mut FileName, summary: &Summary) {
+        let alone = self.around.policy.when == agent_config::When::Motion;
+        if let Some(motion) = summary.motion {
+            name.region = motion.region;
+            name.changes = i64::from(motion.cells);
+        } else if summary.manual || (alone && !summary.proofs.is_empty()) {
+            name.changes = names::MANUAL;
         }
-        self.proof = None;
     }
 
-    /// The session is over; what it brought is finished.
-    fn interrupt(&mut self) {
-        self.end_file();
+    fn tell(&self, event: Event) {
+        // Fails when nobody listens.
+        drop(self.around.events.send(event));
+    }
+
+    fn fail(&mut self, error: &CaptureError, wait: Duration) {
         self.parameters = None;
-        if self.last_arrival > 0 && self.lost_since.is_none() {
-            self.lost_since = Some(self.last_arrival);
-        }
-        self.last_arrival = 0;
-    }
-
-    fn fail(&self, error: &CaptureError, wait: Duration) {
         let mut board = self.around.board.change();
         board.state = CameraState::Failing;
         let text = error.to_string();
@@ -264,24 +337,11 @@ impl Camera {
             tracing::debug!(camera = %self.around.name, %error, wait_ms, "no frames");
         }
     }
-
-    fn gap(&self, cause: GapCause, from_ms: u64, to_ms: u64, frames: u64) {
-        let camera = self.around.name.clone();
-        self.around.store.note_gap(&Gap {
-            camera,
-            cause,
-            from_ms,
-            to_ms,
-            frames,
-        });
-    }
 }
 
-fn name(camera: &str, start_ms: u64, duration_ms: u64) -> String {
-    let ms = (start_ms % 1000).to_string();
-    format!(
-        "{}_{}-{ms}_{camera}_0-0-0-0_-1_{duration_ms}.mp4",
-        start_ms / 1000,
-        ms.len()
-    )
+async fn next_motion(motion: Option<&mut Motion>) -> Option<Seen> {
+    match motion {
+        Some(motion) => motion.next().await,
+        None => std::future::pending().await,
+    }
 }

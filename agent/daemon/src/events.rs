@@ -10,8 +10,12 @@ pub(crate) enum Event {
     /// The first frame of a recording that was asked for by proof `id` arrived.
     Begun {
         id: u64,
-        start_ms: u64,
         at: Instant,
+    },
+    /// The recording that begins at `start_ms` is what proof `id` asked for; it will be finished.
+    Proven {
+        id: u64,
+        start_ms: u64,
     },
     Finished {
         recording: Recording,

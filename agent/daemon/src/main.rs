@@ -5,8 +5,10 @@
 //! others. Start at `run`, then `camera`.
 
 mod camera;
+mod decoder;
 mod events;
 mod logging;
+mod motion;
 mod run;
 mod signals;
 mod site;
@@ -78,7 +80,7 @@ fn perform(command: Command) -> anyhow::Result<()> {
             signals::die_with_supervisor()?;
             runtime()?.block_on(test_camera::serve(arguments))
         }
-        Command::Decode => anyhow::bail!("to come"),
+        Command::Decode => decoder::serve(),
         Command::Repair { directory } => {
             let done = agent_store::repair(&directory)
                 .with_context(|| format!("cannot repair `{directory}`"))?;

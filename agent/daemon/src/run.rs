@@ -1,13 +1,14 @@
 //! `stakeout-agent run`: everything together, until a signal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use agent_capture::{Target, read_credentials};
 use agent_config::{AgentConfig, CameraConfig};
-use agent_store::{Disk, Policy, Store};
+use agent_pipeline::names::sanitised;
+use agent_store::{Disk, Policy, Store, Vault};
 use agent_upload::{Outcome, Uploader};
 use anyhow::Context;
 use camino::Utf8Path;
@@ -105,11 +106,10 @@ pub(crate) async fn run(path: &Utf8Path) -> anyhow::Result<()> {
 /// Main and sub stream, with the credentials of the camera.
 fn targets(camera: &CameraConfig) -> anyhow::Result<(Target, Option<Target>)> {
     let name = &camera.name;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    // It becomes a directory and one field of six in file names.
+    // It becomes a directory.
     anyhow::ensure!(
-        !name.is_empty() && name.chars().all(plain) && !name.starts_with('.'),
-        "camera name `{name}` may hold letters, digits, `-` and `.` only"
+        !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']),
+        "camera name `{name}` is not one that a directory can have"
     );
     let credentials = camera
         .credentials_file
@@ -128,11 +128,22 @@ fn targets(camera: &CameraConfig) -> anyhow::Result<(Target, Option<Target>)> {
 
 fn open_store(config: &AgentConfig) -> anyhow::Result<Store> {
     let names: Vec<_> = config.cameras.iter().map(|c| c.name.clone()).collect();
+    let in_files: BTreeSet<_> = names.iter().map(|name| sanitised(name)).collect();
+    anyhow::ensure!(
+        in_files.len() == names.len(),
+        "two camera names become the same in file names, where only letters, digits, `-` and `.` stay"
+    );
     let keep = config.retention;
+    let vault = if config.upload.is_some() {
+        Vault::Present
+    } else {
+        Vault::Absent
+    };
     let policy = move |disk: Disk| Policy {
-        age_seconds: keep.age_seconds,
+        age_ms: keep.age_seconds.map(|s| s.saturating_mul(1000)),
         quota_bytes: keep.quota_bytes,
         reserve_bytes: keep.reserve_bytes.unwrap_or_else(|| disk.default_reserve()),
+        vault,
     };
     Ok(Store::open(&config.data, &names, policy)?)
 }

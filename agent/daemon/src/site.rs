@@ -160,18 +160,18 @@ async fn follow(
     called: Instant,
     camera: String,
 ) -> Result<(Proof, Instant, broadcast::Receiver<Event>), ProofError> {
-    let mut begun = None;
+    let mut first = called;
+    let mut proven = None;
     loop {
-        match (next(&mut events).await?, begun) {
-            (Event::Begun { id, start_ms, at }, _) if id == order => begun = Some((start_ms, at)),
-            (
-                Event::Finished {
-                    recording,
-                    frames,
-                    at,
-                },
-                Some((start_ms, first)),
-            ) if recording.camera == camera && recording.start_ms == start_ms => {
+        match next(&mut events).await? {
+            // Again, if the session broke meanwhile.
+            Event::Begun { id, at } if id == order => first = at,
+            Event::Proven { id, start_ms } if id == order => proven = Some(start_ms),
+            Event::Finished {
+                recording,
+                frames,
+                at,
+            } if recording.camera == camera && Some(recording.start_ms) == proven => {
                 let proof = Proof {
                     camera,
                     recording: recording.file,

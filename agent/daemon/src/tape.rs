@@ -1,6 +1,6 @@
 //! The open recording of a camera: frames in, commands for the disk out.
 
-use agent_media::{Fragment, Frame, StreamParameters, Track, nal};
+use agent_media::{Fragment, Frame, StreamParameters, nal};
 use agent_store::{Command, Writer, split_header};
 
 /// At most one file at a time.
@@ -52,13 +52,21 @@ impl Tape {
         }
     }
 
+    /// Puts what is gathered on disk: the camera pauses.
+    pub(crate) fn flush(&mut self) {
+        if let Some(open) = &mut self.open
+            && let Some(fragment) = open.file.flush()
+        {
+            put(&self.disk, open, fragment);
+        }
+    }
+
     /// Ends the file; `name` makes its final name out of its duration in milliseconds.
     pub(crate) fn end(&mut self, name: impl FnOnce(u64) -> String) {
         let Some(mut open) = self.open.take() else {
             return;
         };
-        let rest = open.file.flush();
-        if let Some(fragment) = rest {
+        if let Some(fragment) = open.file.flush() {
             put(&self.disk, &mut open, fragment);
         }
         if !open.header_written {
@@ -108,9 +116,4 @@ fn put(disk: &Writer, open: &mut Open, fragment: Fragment) {
         to_ms: open.to_ms,
     }));
     open.from_ms = open.to_ms;
-}
-
-/// What is lost with a frame that a file does not begin with is no loss: whether one can.
-pub(crate) fn can_begin(frame: &Frame) -> bool {
-    frame.track == Track::Video && frame.key
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent_api::{CameraState, CameraStatus, Health, Proof, Recording};
 use agent_http::{CameraMetrics, ProofError, Site, read_token, router};
 
-use agent_store::{Policy, Store};
+use agent_store::{Policy, Store, Vault};
 use camino::Utf8Path;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -66,9 +66,10 @@ async fn serve() -> (String, reqwest::Client, tempfile::TempDir) {
     std::fs::write(root.join("data/gate").join(FILE), bytes).expect("written");
     std::fs::write(root.join("token"), TOKEN).expect("written");
     let policy = |_| Policy {
-        age_seconds: None,
+        age_ms: None,
         quota_bytes: None,
         reserve_bytes: 0,
+        vault: Vault::Absent,
     };
     let store = Store::open(&root.join("data"), &["gate".into()], policy).expect("opened");
     let token = read_token(&root.join("token")).expect("good enough");

@@ -14,6 +14,10 @@ pub enum GapCause {
     Disconnected,
     /// Packets got lost on the way.
     PacketLoss,
+    /// The camera changed its stream and did not begin with a key frame.
+    ParametersChanged,
+    /// The camera's clock went backwards.
+    ClockJump,
     /// The disk had no room, and memory ran out of patience.
     DiskFull,
     /// The disk was slower than the camera for too long.
@@ -31,6 +35,17 @@ pub struct Gap {
     pub to_ms: u64,
     /// Frames known to be lost; 0 where nobody could count them.
     pub frames: u64,
+    /// RTP packets known to be lost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub packets: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A gap file past this is set aside as `gaps.1.jsonl`; a camera on a bad link writes for years.

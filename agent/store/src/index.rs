@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use agent_api::Recording;
+use agent_pipeline::{FileName, retention};
 use camino::Utf8Path;
-
-use crate::names;
 
 /// Sums over a camera's finished recordings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,7 +40,7 @@ pub(crate) struct Index {
 
 /// A recording as its name describes it; `None` if it is not a six-field name.
 pub(crate) fn recording(camera: &str, file: &str, bytes: u64) -> Option<Recording> {
-    let name = names::parse(file)?;
+    let name = parse(file)?;
     Some(Recording {
         file: file.to_owned(),
         camera: camera.to_owned(),
@@ -52,8 +51,12 @@ pub(crate) fn recording(camera: &str, file: &str, bytes: u64) -> Option<Recordin
     })
 }
 
+fn parse(file: &str) -> Option<FileName> {
+    FileName::parse(file).ok()
+}
+
 fn key(file: &str) -> Option<Key> {
-    names::parse(file).map(|name| (name.start_ms, file.to_owned()))
+    parse(file).map(|name| (name.start_ms, file.to_owned()))
 }
 
 impl Index {
@@ -130,6 +133,27 @@ impl Index {
         self.recordings.values()
     }
 
+    /// What `choose` points at, in its order.
+    pub(crate) fn doomed(
+        &self,
+        choose: impl FnOnce(&[retention::Recording]) -> Vec<usize>,
+    ) -> Vec<Recording> {
+        let all: Vec<_> = self.all().collect();
+        let described: Vec<_> = all
+            .iter()
+            .map(|r| retention::Recording {
+                end_ms: r.start_ms.saturating_add(r.duration_ms),
+                bytes: r.bytes,
+                uploaded: r.uploaded,
+            })
+            .collect();
+        let chosen = choose(&described);
+        chosen
+            .into_iter()
+            .filter_map(|i| all.get(i).map(|r| (*r).clone()))
+            .collect()
+    }
+
     pub(crate) fn list(&self, camera: Option<&str>) -> Vec<Recording> {
         self.all()
             .filter(|r| camera.is_none_or(|c| r.camera == c))
@@ -159,6 +183,6 @@ impl Index {
 }
 
 fn same_start(a: &str, b: &str) -> bool {
-    let start = |file: &str| names::parse(file).map(|n| n.start_ms);
+    let start = |file: &str| parse(file).map(|name| name.start_ms);
     start(a) == start(b)
 }

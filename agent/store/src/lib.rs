@@ -13,9 +13,7 @@ mod gaps;
 mod header;
 mod index;
 mod journal;
-mod names;
 mod repair;
-mod retention;
 mod segment;
 mod writer;
 
@@ -24,13 +22,14 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agent_api::Recording;
+use agent_pipeline::retention::expired;
 use camino::{Utf8Path, Utf8PathBuf};
 
+pub use agent_pipeline::retention::{Policy, Vault};
 pub use disk::Disk;
 pub use gaps::{Gap, GapCause};
 pub use header::split_header;
 pub use repair::{Repair, repair};
-pub use retention::Policy;
 pub use segment::Segment;
 pub use writer::{Command, Fragment, Writer, Written};
 
@@ -213,7 +212,18 @@ impl Store {
             }
         };
         *lock(&self.disk) = Some(disk);
-        let doomed = lock(&self.index).doomed(&self.policy, disk, now_ms, needed);
+        // At least `needed` goes even where the numbers say that there is room: a quota or the
+        // last inode can be what is missing.
+        let short = self
+            .policy
+            .reserve_bytes
+            .saturating_sub(disk.free)
+            .max(needed);
+        let policy = Policy {
+            reserve_bytes: short,
+            ..self.policy
+        };
+        let doomed = lock(&self.index).doomed(|all| expired(all, 0, &policy, now_ms));
         let mut freed = 0;
         for recording in doomed {
             match self.remove(&recording) {

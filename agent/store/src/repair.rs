@@ -5,9 +5,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 
 use agent_media::{Scan, scan};
+use agent_pipeline::FileName;
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::names;
 use crate::segment::{PART, finish_part, sync_directory};
 
 const QUARANTINE: &str = "quarantine";
@@ -82,14 +82,15 @@ fn repair_part(directory: &Utf8Path, part: &Utf8Path) -> io::Result<Repair> {
         .file_name()
         .and_then(|n| n.strip_suffix(PART))
         .unwrap_or_default();
-    let Some(name) = names::finished(open_name, found.duration_ms) else {
+    let Ok(mut name) = FileName::parse(open_name) else {
         return quarantine(directory, part);
     };
     if found.fragments == 0 {
         return quarantine(directory, part);
     }
+    name.duration_ms = found.duration_ms;
     cut(&mut file, &found)?;
-    let path = finish_part(part, &name)?;
+    let path = finish_part(part, &name.to_string())?;
     let cut_bytes = found.file_len - found.valid_len;
     Ok(Repair::Finished {
         path,

@@ -206,6 +206,7 @@ impl Queue {
             from_ms: fragment.from_ms,
             to_ms: fragment.to_ms,
             frames: fragment.frames,
+            packets: 0,
         });
     }
 }
@@ -357,6 +358,7 @@ impl Task {
                         from_ms: fragment.from_ms,
                         to_ms: fragment.to_ms,
                         frames: fragment.frames,
+                        packets: 0,
                     });
                 }
                 self.take_front();

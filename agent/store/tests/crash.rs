@@ -55,7 +55,9 @@ fn kill_9_leaves_playable_files_and_loses_no_written_fragment() {
         child.kill().expect("killed");
         child.wait().expect("ended");
         let parts = directory.read_dir_utf8().expect("listed").flatten();
-        let parts = parts.filter(|e| e.file_name().ends_with(".part")).count();
+        let parts = parts
+            .filter(|e| e.path().extension() == Some("part"))
+            .count();
         assert!(parts <= 1);
 
         let store = store(root, 0);

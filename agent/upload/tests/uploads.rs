@@ -134,9 +134,10 @@ impl Site {
 
     fn store(&self) -> Arc<Store> {
         let policy = |_| Policy {
-            age_seconds: None,
+            age_ms: None,
             quota_bytes: None,
             reserve_bytes: 0,
+            vault: agent_store::Vault::Present,
         };
         Arc::new(Store::open(&self.root.join("data"), &["gate".into()], policy).expect("opened"))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agent_media::{Frame, StreamParameters, Track, VideoCodec, nal};
-use agent_store::{Command, Fragment, Policy, Store, Writer};
+use agent_store::{Command, Fragment, Policy, Store, Vault, Writer};
 use bytes::Bytes;
 use camino::Utf8Path;
 
@@ -18,8 +18,16 @@ pub(crate) fn parameters() -> StreamParameters {
 }
 
 fn hex(text: &str) -> Bytes {
-    let digits = |i: usize| u8::from_str_radix(&text[i..i + 2], 16).expect("hex");
-    (0..text.len()).step_by(2).map(digits).collect()
+    let digit = |c: u8| {
+        char::from(c)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+            .expect("hex")
+    };
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect()
 }
 
 pub(crate) fn frame(number: u32, bytes: usize) -> Frame {
@@ -42,9 +50,10 @@ pub(crate) fn frame(number: u32, bytes: usize) -> Frame {
 
 pub(crate) fn store(root: &Utf8Path, reserve_bytes: u64) -> Arc<Store> {
     let policy = |_| Policy {
-        age_seconds: None,
+        age_ms: None,
         quota_bytes: None,
         reserve_bytes,
+        vault: Vault::Absent,
     };
     Arc::new(Store::open(root, &[CAMERA.to_owned()], policy).expect("opened"))
 }
