@@ -14,5 +14,5 @@ pub use fmp4::{Fragment, Tail, Writer};
 pub use frame::{
     AudioParameters, Frame, StreamParameters, TICKS_PER_SECOND, Track, VideoCodec, VideoParameters,
 };
-pub use picture::Picture;
+pub use picture::{Grid, Picture};
 pub use scan::{Scan, ScanError, scan};

@@ -57,6 +57,38 @@ impl Picture {
     }
 }
 
+/// A picture made small, with the size it had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grid {
+    pub cells: Picture,
+    /// Pixels of the picture.
+    pub width: usize,
+    pub height: usize,
+}
+
+impl Grid {
+    /// Cells at most. A 1080p picture becomes exactly this: boxes of 12 × 12 pixels average noise by 12.
+    pub const COLUMNS: usize = 160;
+    pub const ROWS: usize = 90;
+
+    pub fn of(picture: &Picture) -> Self {
+        let cells = picture.shrink(Self::COLUMNS, Self::ROWS);
+        Self {
+            cells,
+            width: picture.width,
+            height: picture.height,
+        }
+    }
+
+    /// Side of a cell in pixels.
+    pub fn side(&self) -> usize {
+        self.width
+            .div_ceil(self.cells.width.max(1))
+            .max(self.height.div_ceil(self.cells.height.max(1)))
+            .max(1)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
