@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use vault_api::{Event, Page, Recording};
 
-pub use page::PageToken;
+pub use page::{NotAToken, PageToken};
 
 /// A recording that is not in the catalogue yet.
 #[derive(Debug, Clone, PartialEq, Eq)]

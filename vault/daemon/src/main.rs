@@ -1,1 +1,85 @@
-fn main() {}
+//! `stakeout-vault`: takes recordings in, keeps them, tells of them.
+//!
+//! Invariant: it does not start with a default, empty or readable secret. Start at [`run::run`].
+
+mod check;
+mod run;
+mod secret;
+
+use std::process::ExitCode;
+
+use camino::Utf8PathBuf;
+use clap::{Parser, Subcommand};
+
+/// Takes recordings in, keeps them, and tells of them.
+#[derive(Debug, Parser)]
+#[command(name = "stakeout-vault", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until told to stop.
+    Run {
+        #[arg(long)]
+        config: Utf8PathBuf,
+    },
+    /// Compare catalogue and objects; exit 4 when they differ.
+    Check {
+        #[arg(long)]
+        config: Utf8PathBuf,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// A configuration that cannot be used.
+const USAGE: u8 = 2;
+const CHECK_FAILED: u8 = 4;
+
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the program's rim"
+)]
+fn main() -> ExitCode {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("invariant: no other provider was installed before");
+    start_log();
+    let result = match Arguments::parse().command {
+        Command::Run { config } => run::run(&config).map(|()| ExitCode::SUCCESS),
+        Command::Check { config } => check::check(&config).map(|report| {
+            println!("{report}");
+            if report.sound() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(CHECK_FAILED)
+            }
+        }),
+        Command::Version => {
+            println!("stakeout-vault {}", env!("CARGO_PKG_VERSION"));
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        let usage = error.is::<vault_api::ConfigError>() || error.is::<secret::SecretError>();
+        ExitCode::from(if usage { USAGE } else { 1 })
+    })
+}
+
+fn start_log() {
+    let level = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(level);
+    if std::env::var("STAKEOUT_LOG").is_ok_and(|form| form == "json") {
+        log.json().init();
+    } else {
+        log.with_ansi(false).init();
+    }
+}

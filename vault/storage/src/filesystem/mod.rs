@@ -428,14 +428,13 @@ fn take_file(
         .read(true)
         .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0))
         .open(source);
-    let file = match opened {
-        Ok(file) => file,
-        Err(_) => {
-            // An earlier try may have brought it here and died before it could say so.
-            return match fs::metadata(to) {
-                Ok(found) if found.is_file() => Ok(found.len()),
-                _ => Err(refused("it cannot be opened")),
-            };
+    let Ok(file) = opened else {
+        // An earlier try may have brought it here and died before it could say so.
+        return match fs::metadata(to) {
+            Ok(found) if found.is_file() => Ok(found.len()),
+            _ => Err(refused("it cannot be opened")),
+        };
+    };
         }
     };
     let folder = source

@@ -1,0 +1,174 @@
+//! `stakeout-vault run`: wires the parts together and keeps them going.
+
+use std::fs::File;
+use std::future::IntoFuture;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use camino::Utf8Path;
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use vault_api::{ProviderConfig, VaultConfig, read_config};
+use vault_catalogue::Catalogue;
+use vault_http::{Keys, Policy, Vault, now_ms, retain, router};
+use vault_integrations::{Webhook, deliver};
+use vault_storage::FilesystemProvider;
+
+use crate::secret::{make_folder, read_secret};
+
+/// Disks fill slowly beside a reserve; uploads wake retention anyway.
+const RETAIN_EVERY: Duration = Duration::from_secs(10);
+/// A request that has not ended by then is cut off; its agent tries again.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// Events are kept for late readers.
+const EVENTS_MS: i64 = 7 * 24 * 3600 * 1000;
+
+pub(crate) fn run(config: &Utf8Path) -> anyhow::Result<()> {
+    if std::env::var_os("STAKEOUT_SUPERVISED").is_some() {
+        set_parent_process_death_signal(Some(Signal::TERM)).context("cannot follow our parent")?;
+    }
+    let config = read_config(config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot make an event loop")?;
+    let result = runtime.block_on(serve(&config));
+    runtime.shutdown_timeout(STOP_PATIENCE);
+    result
+}
+
+/// One process at a time owns the folder.
+pub(crate) fn lock(config: &VaultConfig) -> anyhow::Result<File> {
+    make_folder(&config.data).with_context(|| format!("cannot make `{}`", config.data))?;
+    let path = config.data.join("vault.lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    let file = file.with_context(|| format!("cannot open `{path}`"))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .with_context(|| format!("another vault keeps `{}`", config.data))?;
+    Ok(file)
+}
+
+/// Catalogue and provider of a configuration.
+pub(crate) fn open(config: &VaultConfig) -> anyhow::Result<(Catalogue, FilesystemProvider)> {
+    let catalogue = Catalogue::open(&config.data.join("catalogue.sqlite"), &config.site)?;
+    let ProviderConfig::Filesystem { path } = &config.provider;
+    make_folder(path).with_context(|| format!("cannot make `{path}`"))?;
+    Ok((catalogue, FilesystemProvider::open(path)?))
+}
+
+async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
+    let keys = Keys::new(
+        &read_secret(&config.account.access_key_file)?,
+        &read_secret(&config.account.secret_key_file)?,
+        &read_secret(&config.admin_token_file)?,
+    );
+    let mut webhooks = Vec::new();
+    for webhook in &config.webhooks {
+        webhooks.push(Webhook {
+            name: webhook.name.clone(),
+            url: webhook.url.clone(),
+            secret: read_secret(&webhook.secret_file)?,
+            client: Webhook::client().context("cannot make an HTTP client")?,
+        });
+    }
+    let _lock = lock(config)?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle signals")?;
+    let (catalogue, provider) = open(config)?;
+    let names = webhooks
+        .iter()
+        .map(|webhook| webhook.name.clone())
+        .collect();
+    let vault = Arc::new(Vault::new(
+        &config.account,
+        keys,
+        provider,
+        catalogue,
+        names,
+    ));
+    let adopted = vault.adopt()?;
+    if adopted > 0 {
+        tracing::info!("took up {adopted} recordings that the catalogue did not know");
+    }
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    tracing::info!("vault of site {} listens on {}", config.site, config.listen);
+
+    for webhook in webhooks {
+        drop(tokio::spawn(deliver(
+            webhook,
+            vault.catalogue(),
+            vault.news(),
+        )));
+    }
+    drop(tokio::spawn(keep_within(
+        Arc::clone(&vault),
+        policy(config),
+    )));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = axum::serve(listener, router(Arc::clone(&vault))).with_graceful_shutdown(async {
+        // Either end of the channel means the same.
+        drop(stopped.await);
+    });
+    let mut server = tokio::spawn(server.into_future());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = &mut server => {
+            ended.context("the server's task ended")?.context("the server failed")?;
+        }
+    }
+    drop(stop);
+    if tokio::time::timeout(STOP_PATIENCE, server).await.is_err() {
+        tracing::warn!("requests were cut off");
+    }
+    let catalogue = vault.catalogue();
+    catalogue
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .checkpoint()?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn policy(config: &VaultConfig) -> Policy {
+    let age = config
+        .retention
+        .age_seconds
+        .and_then(|age| i64::try_from(age).ok());
+    Policy {
+        age_ms: age.map(|age| age.saturating_mul(1000)),
+        quota_bytes: config.retention.quota_bytes,
+        reserve_bytes: config.retention.reserve_bytes,
+    }
+}
+
+/// Retention, after every upload and from time to time.
+async fn keep_within(vault: Arc<Vault>, policy: Policy) {
+    loop {
+        match retain(&vault, policy, now_ms()).await {
+            Ok(0) => {}
+            Ok(gone) => tracing::info!("{gone} recordings went, oldest first"),
+            Err(error) => tracing::error!("retention failed: {error}"),
+        }
+        let catalogue = vault.catalogue();
+        let names = vault.integrations.clone();
+        let forget = tokio::task::spawn_blocking(move || {
+            let mut catalogue = catalogue.lock().unwrap_or_else(PoisonError::into_inner);
+            catalogue.forget(now_ms() - EVENTS_MS, &names)
+        });
+        if let Ok(Err(error)) = forget.await {
+            tracing::error!("{error}");
+        }
+        // Elapsing is one of the two reasons to go on.
+        drop(tokio::time::timeout(RETAIN_EVERY, vault.stored()).await);
+    }
+}

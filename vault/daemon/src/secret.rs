@@ -1,0 +1,123 @@
+//! Secrets from files, and the ones that nobody may start with.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// Shorter ones can be guessed.
+const LENGTH_MIN: usize = 16;
+
+/// What manuals and images of the field ship; a long run of them does not help.
+const DEFAULTS: &[&str] = &[
+    "root",
+    "admin",
+    "password",
+    "kerberos",
+    "minioadmin",
+    "changeme",
+    "secret",
+    "default",
+];
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretError {
+    #[error("cannot read secret `{path}`")]
+    Read {
+        path: Utf8PathBuf,
+        source: io::Error,
+    },
+    #[error("secret `{path}` can be read by others; run `chmod 600 {path}`")]
+    Readable { path: Utf8PathBuf },
+    #[error("secret `{path}` is empty or shorter than {LENGTH_MIN} characters")]
+    Short { path: Utf8PathBuf },
+    #[error("secret `{path}` is a default that everybody knows")]
+    Default { path: Utf8PathBuf },
+}
+
+/// Reads a secret, without its last line break, and judges it.
+pub(crate) fn read_secret(path: &Utf8Path) -> Result<String, SecretError> {
+    let path = path.to_owned();
+    let read = || {
+        let mut file = File::open(&path)?;
+        let mode = file.metadata()?.permissions().mode();
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok((mode, text))
+    };
+    let (mode, text) = match read() {
+        Ok(found) => found,
+        Err(source) => return Err(SecretError::Read { path, source }),
+    };
+    if mode & 0o077 != 0 {
+        return Err(SecretError::Readable { path });
+    }
+    let secret = text.trim();
+    let plain = secret.to_lowercase();
+    let repeated = |word: &&str| plain.replace(*word, "").len() < LENGTH_MIN / 2;
+    if plain.len() >= LENGTH_MIN / 2 && DEFAULTS.iter().any(repeated) {
+        return Err(SecretError::Default { path });
+    }
+    if secret.len() < LENGTH_MIN {
+        let known = DEFAULTS.contains(&plain.as_str());
+        return Err(if known {
+            SecretError::Default { path }
+        } else {
+            SecretError::Short { path }
+        });
+    }
+    Ok(secret.to_owned())
+}
+
+/// Makes a folder that only this user and its group see.
+pub(crate) fn make_folder(path: &Utf8Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o750))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(text: &str, mode: u32) -> Result<String, SecretError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("s")).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        read_secret(&path)
+    }
+
+    #[test]
+    fn only_a_long_private_secret_of_ones_own_is_taken() {
+        assert_eq!(
+            judge("0123456789abcdef0123\n", 0o600).unwrap(),
+            "0123456789abcdef0123"
+        );
+        assert!(matches!(
+            judge("0123456789abcdef0123", 0o640),
+            Err(SecretError::Readable { .. })
+        ));
+        assert!(matches!(judge("", 0o600), Err(SecretError::Short { .. })));
+        assert!(matches!(judge("\n", 0o600), Err(SecretError::Short { .. })));
+        assert!(matches!(
+            judge("short", 0o600),
+            Err(SecretError::Short { .. })
+        ));
+        assert!(matches!(
+            judge("kerberos", 0o600),
+            Err(SecretError::Default { .. })
+        ));
+        assert!(matches!(
+            judge("minioadminminioadmin", 0o600),
+            Err(SecretError::Default { .. })
+        ));
+        assert!(matches!(
+            judge("changemechangeme", 0o600),
+            Err(SecretError::Default { .. })
+        ));
+    }
+}

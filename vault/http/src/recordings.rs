@@ -1,0 +1,120 @@
+//! What the vault holds, and the bytes of it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use camino::Utf8PathBuf;
+use futures::stream;
+use serde::Deserialize;
+use vault_api::{Page, Recording};
+
+use crate::problem::Refusal;
+use crate::range::{self, Wanted};
+use crate::vault::Vault;
+
+/// One page at most.
+const LIMIT_MAX: usize = 1000;
+/// Pieces of a body: large enough for a disk, small enough for many readers.
+const PIECE: u64 = 256 << 10;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ListQuery {
+    camera: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(crate) async fn list(
+    State(vault): State<Arc<Vault>>,
+    headers: HeaderMap,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page>, Refusal> {
+    vault.keys.require_any(&headers)?;
+    let after = query.after.as_deref().map(str::parse).transpose();
+    let after = after.map_err(|error: vault_catalogue::NotAToken| {
+        Refusal::new(StatusCode::BAD_REQUEST, "after_invalid", error.to_string())
+    })?;
+    let limit = query.limit.unwrap_or(100).clamp(1, LIMIT_MAX);
+    let page = vault.ask(move |catalogue| catalogue.page(query.camera.as_deref(), after, limit));
+    Ok(Json(page.await.map_err(|error| Refusal::internal(&error))?))
+}
+
+pub(crate) async fn show(
+    State(vault): State<Arc<Vault>>,
+    headers: HeaderMap,
+    Path(id): Path<i64>,
+) -> Result<Json<Recording>, Refusal> {
+    vault.keys.require_any(&headers)?;
+    Ok(Json(find(&vault, id).await?))
+}
+
+async fn find(vault: &Vault, id: i64) -> Result<Recording, Refusal> {
+    let found = vault.ask(move |catalogue| catalogue.by_id(id)).await;
+    found
+        .map_err(|error| Refusal::internal(&error))?
+        .ok_or_else(Refusal::not_found)
+}
+
+pub(crate) async fn media(
+    State(vault): State<Arc<Vault>>,
+    headers: HeaderMap,
+    Path(id): Path<i64>,
+) -> Result<Response<Body>, Refusal> {
+    vault.keys.require_any(&headers)?;
+    let recording = find(&vault, id).await?;
+    let location = Utf8PathBuf::from(recording.location);
+    let size = vault
+        .provider
+        .size(&location)
+        .ok_or_else(Refusal::not_found)?;
+    let etag = format!("\"{}-{size}\"", recording.id);
+    let asked = headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok());
+    // A client that holds another version gets the whole.
+    let fresh = headers
+        .get(header::IF_RANGE)
+        .is_none_or(|value| value.as_bytes() == etag.as_bytes());
+    let answer = Response::builder()
+        .header(header::CONTENT_TYPE, "video/mp4")
+        .header(header::ACCEPT_RANGES, "bytes")
+        .header(header::ETAG, &etag);
+    let (answer, start, length) = match range::parse(asked.filter(|_| fresh), size) {
+        Wanted::Whole => (answer.status(StatusCode::OK), 0, size),
+        Wanted::Part { start, length } => {
+            let range = format!("bytes {start}-{}/{size}", start + length - 1);
+            let answer = answer.status(StatusCode::PARTIAL_CONTENT);
+            (answer.header(header::CONTENT_RANGE, range), start, length)
+        }
+        Wanted::Unsatisfiable => {
+            let answer = answer
+                .status(StatusCode::RANGE_NOT_SATISFIABLE)
+                .header(header::CONTENT_RANGE, format!("bytes */{size}"))
+                .body(Body::empty());
+            return Ok(answer.expect("invariant: fixed headers are valid"));
+        }
+    };
+    let pieces = stream::try_unfold((start, length), move |(start, left)| {
+        let (vault, location) = (Arc::clone(&vault), location.clone());
+        async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            let wanted = usize::try_from(left.min(PIECE)).unwrap_or(usize::MAX);
+            let piece = vault.provider.read(&location, start, wanted).await?;
+            let got = u64::try_from(piece.len()).unwrap_or(0);
+            if got == 0 {
+                // The object went while it was being read; the client must notice.
+                return Err(vault_storage::StorageError::Empty);
+            }
+            Ok(Some((piece, (start + got, left - got))))
+        }
+    });
+    let answer = answer
+        .header(header::CONTENT_LENGTH, length)
+        .body(Body::from_stream(pieces));
+    Ok(answer.expect("invariant: fixed headers are valid"))
+}

@@ -1,0 +1,60 @@
+//! What goes, oldest first: by age, by quota, and so that the disk never fills.
+
+use crate::vault::{Vault, VaultError};
+
+/// How much footage stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Policy {
+    pub age_ms: Option<i64>,
+    pub quota_bytes: Option<u64>,
+    /// Bytes that stay free on the disk; 5 % of it, at most 10 GiB, where nothing is said.
+    pub reserve_bytes: Option<u64>,
+}
+
+/// Recordings looked at between two looks at the disk.
+const BATCH: usize = 50;
+
+/// Deletes what the policy no longer wants; returns how many recordings went.
+///
+/// The catalogue is told first: a crash in between leaves an object that the next start takes up
+/// again, never a recording without an object.
+pub async fn retain(vault: &Vault, policy: Policy, now_ms: i64) -> Result<usize, VaultError> {
+    let mut gone = 0;
+    loop {
+        let (oldest, totals) = vault
+            .ask(|catalogue| Ok((catalogue.oldest(BATCH)?, catalogue.totals()?)))
+            .await?;
+        let space = vault.provider.space()?;
+        let reserve = policy
+            .reserve_bytes
+            .unwrap_or_else(|| (space.total / 20).min(10 << 30));
+        let held = u64::try_from(totals.bytes).unwrap_or(0);
+        let over_quota = policy
+            .quota_bytes
+            .map_or(0, |quota| held.saturating_sub(quota));
+        let mut excess = over_quota.max(reserve.saturating_sub(space.free));
+        let mut batch = 0;
+        for recording in oldest {
+            let expired = policy.age_ms.is_some_and(|age| {
+                recording.start_ms.saturating_add(recording.duration_ms) < now_ms - age
+            });
+            if !expired && excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(u64::try_from(recording.bytes).unwrap_or(0));
+            let location = camino::Utf8PathBuf::from(recording.location.clone());
+            vault
+                .ask(move |catalogue| catalogue.expire(&recording, now_ms))
+                .await?;
+            vault.provider.delete(&location).await?;
+            batch += 1;
+        }
+        gone += batch;
+        if batch > 0 {
+            vault.tell();
+        }
+        if batch < BATCH {
+            return Ok(gone);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The vault itself: provider and catalogue, and the order in which they are told.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use camino::Utf8PathBuf;
+use tokio::sync::watch;
+use vault_catalogue::{Added, Catalogue, CatalogueError, NewRecording};
+use vault_storage::{FilesystemProvider, RecordingName, StorageError, StoredObject};
+
+use crate::auth::Keys;
+
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("a task of the vault did not end")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Everything that serving a request takes.
+#[derive(Debug)]
+pub struct Vault {
+    pub account: String,
+    /// First part of every key; `*` lets the agent choose.
+    pub directory: String,
+    /// Folders from which files may be taken over.
+    pub handoff: Vec<Utf8PathBuf>,
+    pub keys: Keys,
+    pub provider: FilesystemProvider,
+    /// Names of the integrations that events go to.
+    pub integrations: Vec<String>,
+    catalogue: Arc<Mutex<Catalogue>>,
+    /// Counts changes of the outbox, so that nobody has to poll it.
+    news: watch::Sender<u64>,
+    /// Wakes retention after an upload.
+    stored: tokio::sync::Notify,
+}
+
+/// What is known of an upload before its bytes are.
+#[derive(Debug, Clone)]
+pub(crate) struct Announced {
+    pub(crate) key: String,
+    pub(crate) camera: String,
+    pub(crate) start_ms: i64,
+    pub(crate) duration_ms: i64,
+}
+
+impl Vault {
+    pub fn new(
+        account: &vault_api::AccountConfig,
+        keys: Keys,
+        provider: FilesystemProvider,
+        catalogue: Catalogue,
+        integrations: Vec<String>,
+    ) -> Self {
+        Self {
+            account: account.name.clone(),
+            directory: account.directory.clone(),
+            handoff: account.handoff.clone(),
+            keys,
+            provider,
+            integrations,
+            catalogue: Arc::new(Mutex::new(catalogue)),
+            news: watch::Sender::new(0),
+            stored: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// Shared with the deliveries.
+    pub fn catalogue(&self) -> Arc<Mutex<Catalogue>> {
+        Arc::clone(&self.catalogue)
+    }
+
+    /// Changes with every event.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// Resolves after an upload was stored.
+    pub async fn stored(&self) {
+        self.stored.notified().await;
+    }
+
+    /// Asks the catalogue beside the event loop.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Catalogue) -> Result<T, CatalogueError> + Send + 'static,
+    ) -> Result<T, VaultError> {
+        let catalogue = Arc::clone(&self.catalogue);
+        let answer = tokio::task::spawn_blocking(move || question(&mut lock(&catalogue)));
+        Ok(answer.await??)
+    }
+
+    /// Notes an object that is on disk; only then it may be acknowledged.
+    pub(crate) async fn note(
+        &self,
+        announced: Announced,
+        object: StoredObject,
+    ) -> Result<Added, VaultError> {
+        let new = NewRecording {
+            account: self.account.clone(),
+            key: announced.key,
+            camera: announced.camera,
+            start_ms: announced.start_ms,
+            duration_ms: announced.duration_ms,
+            bytes: i64::try_from(object.bytes).unwrap_or(i64::MAX),
+            sha256: object.sha256,
+            stored_ms: now_ms(),
+            location: object.location.into_string(),
+        };
+        let added = self.ask(move |catalogue| catalogue.add(&new)).await?;
+        self.tell();
+        self.stored.notify_one();
+        Ok(added)
+    }
+
+    /// Wakes everyone who waits for events.
+    pub(crate) fn tell(&self) {
+        self.news.send_modify(|count| *count += 1);
+    }
+
+    /// Takes up objects that lie in the provider and not in the catalogue: a crash came between
+    /// the two, or the catalogue is new. Returns how many there were.
+    pub fn adopt(&self) -> Result<usize, VaultError> {
+        let mut objects = Vec::new();
+        self.provider.walk(|object| objects.push(object))?;
+        let mut catalogue = lock(&self.catalogue);
+        let mut adopted = 0;
+        for object in objects {
+            let name = object.key.rsplit('/').next().unwrap_or_default();
+            let Some(name) = RecordingName::parse(name) else {
+                continue;
+            };
+            if catalogue.by_key(&self.account, &object.key)?.is_some() {
+                continue;
+            }
+            catalogue.add(&NewRecording {
+                account: self.account.clone(),
+                key: object.key,
+                camera: name.camera,
+                start_ms: name.start_ms,
+                duration_ms: name.duration_ms,
+                bytes: i64::try_from(object.bytes).unwrap_or(i64::MAX),
+                sha256: None,
+                stored_ms: object.modified_ms,
+                location: object.location.into_string(),
+            })?;
+            adopted += 1;
+        }
+        drop(catalogue);
+        self.tell();
+        Ok(adopted)
+    }
+}
+
+/// A panic elsewhere leaves the catalogue as its last transaction did.
+fn lock(catalogue: &Mutex<Catalogue>) -> MutexGuard<'_, Catalogue> {
+    catalogue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unix milliseconds.
+pub fn now_ms() -> i64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
