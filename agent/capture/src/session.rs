@@ -237,10 +237,10 @@ impl Session {
                         return Ok(event);
                     }
                 }
-                CodecItem::AudioFrame(frame) if Some(frame.stream_id()) == self.audio => {
-                    if self.parameters.is_some() {
-                        return Ok(Event::Frame(self.take_audio(&frame)));
-                    }
+                CodecItem::AudioFrame(frame)
+                    if Some(frame.stream_id()) == self.audio && self.parameters.is_some() =>
+                {
+                    return Ok(Event::Frame(self.take_audio(&frame)));
                 }
                 _ => {}
             }

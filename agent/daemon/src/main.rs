@@ -73,12 +73,12 @@ fn perform(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run { config } => {
             signals::die_with_supervisor()?;
-            runtime()?.block_on(run::run(&config))
+            block_on(run::run(&config))
         }
-        Command::Probe => runtime()?.block_on(probe()),
+        Command::Probe => block_on(probe()),
         Command::TestCamera(arguments) => {
             signals::die_with_supervisor()?;
-            runtime()?.block_on(test_camera::serve(arguments))
+            block_on(test_camera::serve(arguments))
         }
         Command::Decode => decoder::serve(),
         Command::Repair { directory } => {
@@ -102,11 +102,15 @@ fn perform(command: Command) -> anyhow::Result<()> {
 }
 
 /// One thread for the network serves every camera: eight 1080p streams take 8 % of a core.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")
+        .context("cannot start the runtime")?;
+    let done = runtime.block_on(work);
+    // A disk that hangs does not keep the process from ending.
+    runtime.shutdown_background();
+    done
 }
 
 async fn probe() -> anyhow::Result<()> {

@@ -66,7 +66,7 @@ impl Index {
         for entry in directory.read_dir_utf8()? {
             let entry = entry?;
             let file = entry.file_name();
-            if !entry.file_type()?.is_file() || !file.ends_with(".mp4") {
+            if !entry.file_type()?.is_file() || entry.path().extension() != Some("mp4") {
                 continue;
             }
             match recording(camera, file, entry.metadata()?.len()) {

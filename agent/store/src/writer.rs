@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_api::Recording;
 use bytes::Bytes;
@@ -69,7 +69,8 @@ struct Queue {
     wait_for_key: bool,
     /// Gaps of dropped fragments; reported by the writer thread.
     gaps: Vec<Gap>,
-    disk_full: bool,
+    /// Since when the disk takes nothing.
+    full_since: Option<Instant>,
     stopped: bool,
 }
 
@@ -198,7 +199,7 @@ impl Queue {
         }
         self.gaps.push(Gap {
             camera: camera.to_owned(),
-            cause: if self.disk_full {
+            cause: if self.full_since.is_some() {
                 GapCause::DiskFull
             } else {
                 GapCause::DiskSlow
@@ -284,6 +285,7 @@ impl Task {
         match job {
             Job::Open(name, header) => {
                 let directory = self.store.directory(&self.camera);
+                std::fs::create_dir_all(&directory)?;
                 self.open = Some(Segment::create(&directory, name, header)?);
                 self.frames = 0;
                 self.store.note_open(&self.camera, name);
@@ -336,19 +338,15 @@ impl Task {
 
     /// Takes a finished job from the queue, or decides what a failed one means.
     fn settle(&mut self, job: &Job, result: io::Result<()>) {
-        let full = |e: &io::Error| {
-            matches!(
-                e.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            )
-        };
         match result {
             // A file that cannot be begun is tried again, whatever the cause: without it every
             // frame up to the next file would be lost.
-            Err(error) if full(&error) && !matches!(job, Job::Close { .. }) => {
-                self.hold(job, &error)
+            Err(error)
+                if matches!(job, Job::Open(..))
+                    || (is_full(&error) && !matches!(job, Job::Close { .. })) =>
+            {
+                self.hold(job, &error);
             }
-            Err(error) if matches!(job, Job::Open(..)) => self.hold(job, &error),
             Err(error) => {
                 tracing::error!(camera = %self.camera, %error, "footage cannot be written");
                 if let Job::Fragment(fragment) = job {
@@ -370,7 +368,10 @@ impl Task {
     fn take_front(&self) {
         let mut queue = self.shared.lock();
         queue.writing = false;
-        queue.disk_full = false;
+        if let Some(since) = queue.full_since.take() {
+            let seconds = since.elapsed().as_secs();
+            tracing::info!(camera = %self.camera, seconds, "the disk takes footage again");
+        }
         if let Some(Command::Fragment(fragment)) = queue.commands.pop_front() {
             queue.bytes -= fragment.bytes();
         }
@@ -384,13 +385,19 @@ impl Task {
             Job::Open(_, header) => header.len() as u64,
             Job::Close { .. } => 0,
         };
-        let freed = self.store.free(needed);
+        let freed = if is_full(error) {
+            self.store.free(needed)
+        } else {
+            0
+        };
         let mut queue = self.shared.lock();
-        if !queue.disk_full {
-            tracing::error!(camera = %self.camera, %error, freed, "the disk takes nothing");
+        if freed > 0 {
+            tracing::warn!(camera = %self.camera, freed, "the disk is full, the oldest made room");
+        } else if queue.full_since.is_none() {
+            tracing::error!(camera = %self.camera, %error, "the disk takes nothing");
+            queue.full_since = Some(Instant::now());
         }
         queue.writing = false;
-        queue.disk_full = true;
         if freed > 0 {
             return;
         }
@@ -411,4 +418,11 @@ impl Task {
         self.store.note_gap(&gap);
         (self.report)(Written::Gap(gap));
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
