@@ -11,6 +11,8 @@
 mod audio_times;
 mod decode_times;
 mod header;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
