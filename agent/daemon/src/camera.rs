@@ -12,7 +12,8 @@ use agent_media::{Frame, StreamParameters, Track};
 use agent_pipeline::recorder::{GapCause as Cause, Summary};
 use agent_pipeline::{Backoff, Command, FileName, Input, Policy, Recorder, When, names};
 use agent_store::{Gap, GapCause, Store, Writer, Written};
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use agent_upload::Calls;
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::events::Event;
 use crate::motion::{Motion, Seen};
@@ -34,7 +35,7 @@ pub(crate) struct Surroundings {
     pub(crate) board: Arc<Board>,
     pub(crate) events: broadcast::Sender<Event>,
     /// Wakes the uploader.
-    pub(crate) wake: Arc<Notify>,
+    pub(crate) calls: Arc<Calls>,
     /// True when the agent is to end.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -91,7 +92,7 @@ pub(crate) async fn supervise(
 
 /// Passes on what the writer thread says.
 fn told(around: &Surroundings) -> Box<dyn Fn(Written) + Send> {
-    let (events, wake) = (around.events.clone(), Arc::clone(&around.wake));
+    let (events, calls) = (around.events.clone(), Arc::clone(&around.calls));
     Box::new(move |written| {
         if let Written::Finished { recording, frames } = written {
             tracing::info!(recording = %recording.file, frames, bytes = recording.bytes, "recorded");
@@ -101,7 +102,7 @@ fn told(around: &Surroundings) -> Box<dyn Fn(Written) + Send> {
                 frames,
                 at: Instant::now(),
             }));
-            wake.notify_one();
+            calls.finished();
         }
     })
 }

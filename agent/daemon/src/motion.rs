@@ -4,20 +4,17 @@
 //! never queue: a slow decoder sees the newest.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use agent_capture::{Event, Session, Target};
-use agent_media::{Frame, StreamParameters, Track, VideoParameters};
+use agent_media::{Frame, StreamParameters, Track};
 use agent_pipeline::{Backoff, Detector, MotionEvent};
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::decoder::Decoder;
 use crate::status::Board;
 
-/// A 4K key frame takes a quarter of a second on a Raspberry Pi; a hundred times that is a hang.
-const LONGEST_LOOK: Duration = Duration::from_secs(25);
 /// Motion that nobody took yet; the recorder takes it at once.
 const MOST_SEEN: usize = 16;
 
@@ -46,10 +43,8 @@ pub(crate) struct Place {
 
 #[derive(Debug)]
 struct Picture {
-    video: VideoParameters,
-    data: Bytes,
-    /// Unix milliseconds of its arrival.
-    at_ms: u64,
+    parameters: Arc<StreamParameters>,
+    frame: Frame,
     place: Option<Place>,
 }
 
@@ -89,7 +84,12 @@ impl Motion {
     }
 
     /// Shows a key frame of the recorded stream.
-    pub(crate) fn show_main(&self, parameters: &StreamParameters, frame: &Frame, session: u64) {
+    pub(crate) fn show_main(
+        &self,
+        parameters: &Arc<StreamParameters>,
+        frame: &Frame,
+        session: u64,
+    ) {
         if self.watched == Watched::Main {
             show(
                 &self.slot,
@@ -111,14 +111,14 @@ impl Motion {
 
 fn show(
     slot: &watch::Sender<Slot>,
-    parameters: &StreamParameters,
+    parameters: &Arc<StreamParameters>,
     frame: &Frame,
     place: Option<Place>,
 ) {
+    let (parameters, frame) = (Arc::clone(parameters), frame.clone());
     slot.send_replace(Some(Arc::new(Picture {
-        video: parameters.video.clone(),
-        data: frame.data.clone(),
-        at_ms: frame.arrival_ms,
+        parameters,
+        frame,
         place,
     })));
 }
@@ -134,7 +134,7 @@ async fn receive_sub(camera: String, target: Target, slot: Arc<watch::Sender<Slo
             let mut parameters = None;
             loop {
                 match session.next().await? {
-                    Event::Parameters(fresh) => parameters = Some(fresh),
+                    Event::Parameters(fresh) => parameters = Some(Arc::new(fresh)),
                     Event::Frame(frame) if frame.track == Track::Video && frame.key => {
                         backoff.frame(u64::try_from(epoch.elapsed().as_millis()).unwrap_or(0));
                         if let Some(parameters) = &parameters {
@@ -168,7 +168,7 @@ async fn look(
     let epoch = Instant::now();
     loop {
         let failure = match Decoder::start() {
-            Err(error) => format!("it cannot be started: {error}"),
+            Err(error) => error,
             Ok(mut decoder) => loop {
                 if pictures.changed().await.is_err() {
                     return;
@@ -176,14 +176,13 @@ async fn look(
                 let Some(picture) = pictures.borrow_and_update().clone() else {
                     continue;
                 };
-                let decoded = decoder.grid(&picture.video, &picture.data);
-                match tokio::time::timeout(LONGEST_LOOK, decoded).await {
-                    Err(_) => break "it hangs".to_owned(),
-                    Ok(Err(error)) => break error.to_string(),
-                    Ok(Ok(None)) => tracing::debug!(%camera, "a key frame could not be decoded"),
-                    Ok(Ok(Some(grid))) => {
+                let frame = picture.frame.clone();
+                match decoder.grid(Arc::clone(&picture.parameters), frame).await {
+                    Err(error) if error.is_fatal() => break error,
+                    Err(error) => tracing::debug!(%camera, %error, "a key frame shows nothing"),
+                    Ok(grid) => {
                         backoff.frame(u64::try_from(epoch.elapsed().as_millis()).unwrap_or(0));
-                        if let Some(event) = detector.look(&grid, picture.at_ms) {
+                        if let Some(event) = detector.look(&grid, picture.frame.arrival_ms) {
                             tracing::debug!(%camera, cells = event.cells, "motion");
                             let seen = Seen {
                                 place: picture.place,
@@ -198,7 +197,7 @@ async fn look(
             },
         };
         board.change().decoder_restarts += 1;
-        tracing::warn!(%camera, failure, "the motion decoder is started again");
+        tracing::warn!(%camera, error = %failure, "the motion decoder is started again");
         tokio::time::sleep(backoff.failed(getrandom::u32().unwrap_or(u32::MAX))).await;
     }
 }

@@ -9,11 +9,11 @@ use agent_capture::{Target, read_credentials};
 use agent_config::{AgentConfig, CameraConfig};
 use agent_pipeline::names::sanitised;
 use agent_store::{Disk, Policy, Store, Vault};
-use agent_upload::{Outcome, Uploader};
+use agent_upload::{Calls, Outcome, Uploader};
 use anyhow::Context;
 use camino::Utf8Path;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::camera::{self, Surroundings};
@@ -44,7 +44,7 @@ pub(crate) async fn run(path: &Utf8Path) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", config.http.listen))?;
     let (events, _) = broadcast::channel(EVENTS);
-    let wake = Arc::new(Notify::new());
+    let calls = Arc::new(Calls::default());
     let (stop, stopped) = watch::channel(false);
 
     let mut cameras = BTreeMap::new();
@@ -58,7 +58,7 @@ pub(crate) async fn run(path: &Utf8Path) -> anyhow::Result<()> {
             store: Arc::clone(&store),
             board: Arc::clone(&board),
             events: events.clone(),
-            wake: Arc::clone(&wake),
+            calls: Arc::clone(&calls),
             stop: stopped.clone(),
         };
         recording.spawn(camera::supervise(surroundings, main, sub, orders));
@@ -68,7 +68,7 @@ pub(crate) async fn run(path: &Utf8Path) -> anyhow::Result<()> {
         cameras,
         store: Arc::clone(&store),
         events: events.clone(),
-        uploads: config.upload.is_some(),
+        uploads: config.upload.is_some().then(|| Arc::clone(&calls)),
         next_proof: AtomicU64::new(1),
     });
 
@@ -76,7 +76,7 @@ pub(crate) async fn run(path: &Utf8Path) -> anyhow::Result<()> {
     services.spawn(expire(Arc::clone(&store)));
     if let Some(upload) = config.upload.clone() {
         let report = reporter(Arc::clone(&site), events);
-        services.spawn(Uploader::new(upload, Arc::clone(&store), wake, report)?.run());
+        services.spawn(Uploader::new(upload, Arc::clone(&store), calls, report)?.run());
     }
     let router = agent_http::router(site, store, token);
     services.spawn(async move {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use agent_api::{CameraState, CameraStatus, Health, Proof};
 use agent_http::{CameraMetrics, ProofError};
 use agent_store::Store;
+use agent_upload::Calls;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, mpsc};
@@ -19,6 +20,8 @@ use crate::status::Board;
 /// For two key frames, each at most 20 s apart on real cameras, on top of the asked span.
 const RECORD_PATIENCE: Duration = Duration::from_mins(1);
 const UPLOAD_PATIENCE: Duration = Duration::from_mins(1);
+/// A vault that is down is asked this often while somebody waits.
+const HURRY_EVERY: Duration = Duration::from_secs(1);
 
 /// Asks a camera's task for a recording.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +41,8 @@ pub(crate) struct Site {
     pub(crate) cameras: BTreeMap<String, Camera>,
     pub(crate) store: Arc<Store>,
     pub(crate) events: broadcast::Sender<Event>,
-    pub(crate) uploads: bool,
+    /// Present with a vault.
+    pub(crate) uploads: Option<Arc<Calls>>,
     pub(crate) next_proof: AtomicU64,
 }
 
@@ -118,7 +122,7 @@ impl agent_http::Site for Site {
         let events = self.events.subscribe();
         let proofs = found.proofs.clone();
         let camera = camera.to_owned();
-        let uploads = self.uploads;
+        let uploads = self.uploads.clone();
         async move {
             let seconds = (span + RECORD_PATIENCE).as_secs();
             let recorded = async {
@@ -129,8 +133,8 @@ impl agent_http::Site for Site {
                 return Err(ProofError::NoRecording { camera, seconds });
             };
             let (mut proof, finished, events) = recorded?;
-            if uploads {
-                let uploaded = uploaded(events, &proof.recording);
+            if let Some(calls) = uploads {
+                let uploaded = hurried(&calls, events, &proof.recording);
                 let Ok(at) = timeout(UPLOAD_PATIENCE, uploaded).await else {
                     let seconds = UPLOAD_PATIENCE.as_secs();
                     return Err(ProofError::NotUploaded {
@@ -149,7 +153,9 @@ impl agent_http::Site for Site {
 impl Site {
     /// Without a vault nothing waits, whatever is not uploaded.
     fn pending(&self, totals: Option<&agent_store::Totals>) -> u64 {
-        totals.filter(|_| self.uploads).map_or(0, |t| t.pending)
+        totals
+            .filter(|_| self.uploads.is_some())
+            .map_or(0, |t| t.pending)
     }
 }
 
@@ -184,6 +190,24 @@ async fn follow(
                 return Ok((proof, at, events));
             }
             _ => {}
+        }
+    }
+}
+
+/// Asks for the upload until it is done: a vault that starts together with the agent is not there
+/// at the first attempt.
+async fn hurried(
+    calls: &Calls,
+    events: broadcast::Receiver<Event>,
+    wanted: &str,
+) -> Result<Instant, ProofError> {
+    let mut ask = tokio::time::interval(HURRY_EVERY);
+    let uploaded = uploaded(events, wanted);
+    tokio::pin!(uploaded);
+    loop {
+        tokio::select! {
+            at = &mut uploaded => return at,
+            _ = ask.tick() => calls.hurry(wanted),
         }
     }
 }

@@ -18,12 +18,10 @@ pub(crate) struct Arguments {
     port: u16,
     #[arg(long, default_value = "127.0.0.1")]
     listen: IpAddr,
-    /// Clients must log in as this user, by Digest.
-    #[arg(long, requires = "password_file")]
-    user: Option<String>,
-    /// Its first line is the password.
-    #[arg(long, requires = "user")]
-    password_file: Option<Utf8PathBuf>,
+    /// Clients must log in, by Digest, with the user on its first line and the password on its
+    /// second.
+    #[arg(long, value_name = "FILE")]
+    login_file: Option<Utf8PathBuf>,
     /// The only path that is served; any, if absent.
     #[arg(long)]
     path: Option<String>,
@@ -39,12 +37,18 @@ pub(crate) async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(path) = arguments.path {
         options.path = path;
     }
-    if let (Some(user), Some(file)) = (arguments.user, arguments.password_file) {
+    if let Some(file) = arguments.login_file {
         let text = std::fs::read_to_string(&file)
-            .with_context(|| format!("cannot read password file `{file}`"))?;
-        let password = text.lines().next().unwrap_or_default().to_owned();
-        anyhow::ensure!(!password.is_empty(), "password file `{file}` is empty");
-        options.login = Some(Login { user, password });
+            .with_context(|| format!("cannot read login file `{file}`"))?;
+        let (user, password) = text.trim_end().split_once('\n').unwrap_or_default();
+        anyhow::ensure!(
+            !user.is_empty() && !password.is_empty(),
+            "login file `{file}` does not hold a user and a password, a line each"
+        );
+        options.login = Some(Login {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        });
     }
     let server = Server::bind(options).await?;
     tracing::info!("test camera at rtsp://{}/", server.local_addr());

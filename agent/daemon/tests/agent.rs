@@ -55,9 +55,9 @@ impl Place {
 
     fn start_camera(&self) -> Child {
         let mut camera = program();
-        camera.args(["test-camera", "--source", "scene", "--user", "viewer"]);
-        camera.args(["--port", &self.camera.to_string(), "--password-file"]);
-        camera.arg(self.root.join("password")).stderr(Stdio::null());
+        camera.args(["test-camera", "--source", "scene"]);
+        camera.args(["--port", &self.camera.to_string(), "--login-file"]);
+        camera.arg(self.root.join("login")).stderr(Stdio::null());
         camera.spawn().expect("started")
     }
 

@@ -4,6 +4,7 @@
 //! It must not know of cameras beyond their names. Start at [`Uploader`]; what to send next and
 //! when is decided in `queue`, without a clock.
 
+mod calls;
 mod queue;
 mod vault;
 
@@ -13,11 +14,11 @@ use std::time::{Duration, Instant};
 use agent_api::Recording;
 use agent_config::UploadConfig;
 use agent_store::{Store, StoreError};
-use tokio::sync::Notify;
 
 use crate::queue::{Queue, Turn};
 pub use crate::vault::VaultError;
 use crate::vault::{Refusal, Vault};
+pub use calls::Calls;
 
 /// New recordings wake the uploader; this is for those that appear by other ways.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -35,7 +36,7 @@ pub struct Uploader {
     store: Arc<Store>,
     vault: Vault,
     queue: Queue,
-    wake: Arc<Notify>,
+    calls: Arc<Calls>,
     report: Box<dyn Fn(Outcome<'_>) + Send + Sync>,
 }
 
@@ -48,18 +49,18 @@ impl std::fmt::Debug for Uploader {
 }
 
 impl Uploader {
-    /// `wake` is notified when a recording was finished; `report` hears of every attempt.
+    /// `calls` wakes it; `report` hears of every attempt.
     pub fn new(
         config: UploadConfig,
         store: Arc<Store>,
-        wake: Arc<Notify>,
+        calls: Arc<Calls>,
         report: Box<dyn Fn(Outcome<'_>) + Send + Sync>,
     ) -> Result<Self, VaultError> {
         Ok(Self {
             store,
             vault: Vault::new(config)?,
             queue: Queue::default(),
-            wake,
+            calls,
             report,
         })
     }
@@ -71,8 +72,7 @@ impl Uploader {
         }
         loop {
             let now = Instant::now();
-            let turn = self.queue.turn(now);
-            let next = match turn {
+            let next = match self.queue.turn(now) {
                 Turn::Wait(_) => None,
                 Turn::Send => self.pick(now),
             };
@@ -82,11 +82,11 @@ impl Uploader {
                     .until_next(now)
                     .unwrap_or(LOOK_AGAIN)
                     .min(LOOK_AGAIN);
-                // An outage is not ended by a new recording, so only idleness listens for one.
-                if matches!(turn, Turn::Wait(_)) {
-                    tokio::time::sleep(wait).await;
-                } else {
-                    drop(tokio::time::timeout(wait, self.wake.notified()).await);
+                // An outage is not ended by a new recording, but somebody who waits for one
+                // recording gets an attempt at once.
+                let called = tokio::time::timeout(wait, self.calls.called()).await;
+                if called.is_ok_and(|()| self.calls.is_urgent()) {
+                    self.queue.reopen();
                 }
                 continue;
             };
@@ -94,8 +94,13 @@ impl Uploader {
         }
     }
 
-    /// The oldest recording that is not set back, else the oldest set back whose time has come.
+    /// What somebody waits for; else the oldest recording that is not set back, else the oldest set back whose time has come.
     fn pick(&self, now: Instant) -> Option<Recording> {
+        while let Some(file) = self.calls.next_urgent() {
+            if let Some(recording) = self.store.find(&file).filter(|r| !r.uploaded) {
+                return Some(recording);
+            }
+        }
         let regular = self
             .store
             .oldest_pending(&|r| self.queue.admits(&r.camera, &r.file, now));

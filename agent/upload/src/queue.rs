@@ -68,6 +68,11 @@ impl Queue {
         self.closed_until = None;
     }
 
+    /// An attempt is worth it now, outage or not.
+    pub(crate) fn reopen(&mut self) {
+        self.closed_until = None;
+    }
+
     /// The vault does not want this one recording. Returns how often now.
     pub(crate) fn refused(&mut self, camera: &str, file: &str, now: Instant, roll: f64) -> u32 {
         self.outages = 0;

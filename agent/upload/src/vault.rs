@@ -60,6 +60,9 @@ impl VaultError {
     pub(crate) fn refusal(&self) -> Refusal {
         match self {
             Self::Read { .. } | Self::Name { .. } => Refusal::File,
+            Self::Status { word, .. } if word == HANDOFF_REFUSED => Refusal::File,
+            // Account, directory, provider: the next recording would fare the same.
+            Self::Status { word, .. } if word.starts_with("storage_") => Refusal::Everything,
             Self::Status { status, .. } if judges_the_file(*status) => Refusal::File,
             _ => Refusal::Everything,
         }

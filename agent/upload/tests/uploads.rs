@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_config::UploadConfig;
 
 use agent_store::{Policy, Store};
-use agent_upload::Uploader;
+use agent_upload::{Calls, Uploader};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -144,11 +144,11 @@ impl Site {
 
     fn start(&self) -> (Arc<Store>, tokio::task::JoinHandle<()>) {
         let store = self.store();
-        let wake = Arc::new(Notify::new());
+        let calls = Arc::new(Calls::default());
         let uploader = Uploader::new(
             self.config.clone(),
             Arc::clone(&store),
-            wake,
+            calls,
             Box::new(|_| {}),
         );
         (store, tokio::spawn(uploader.expect("usable").run()))
