@@ -161,7 +161,8 @@ pub async fn verify(
     Ok(Verified {
         camera: access.camera.clone(),
         recording: location,
-        seconds: clip.seconds,
+        // Milliseconds are what anybody can use.
+        seconds: (clip.seconds * 1000.0).round() / 1000.0,
         codec: clip.codec.to_owned(),
         width: clip.width,
         height: clip.height,

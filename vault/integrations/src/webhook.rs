@@ -145,8 +145,11 @@ async fn deliver_waiting(
         catalogue.events(taken, None, BATCH)
     })
     .await?;
-    for event in &events {
-        webhook.send(event).await?;
+    for (sent, event) in events.iter().enumerate() {
+        if let Err(error) = webhook.send(event).await {
+            // What got through counts; the one that did not is tried again as if it were the first.
+            return if sent == 0 { Err(error) } else { Ok(sent) };
+        }
         let (name, seq) = (webhook.name.clone(), event.seq);
         ask(webhook, catalogue, move |catalogue| {
             catalogue.deliver(&name, seq)

@@ -435,8 +435,6 @@ fn take_file(
             _ => Err(refused("it cannot be opened")),
         };
     };
-        }
-    };
     let folder = source
         .parent()
         .and_then(|folder| folder.canonicalize_utf8().ok());
