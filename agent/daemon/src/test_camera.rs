@@ -22,6 +22,12 @@ pub(crate) struct Arguments {
     /// second.
     #[arg(long, value_name = "FILE")]
     login_file: Option<Utf8PathBuf>,
+    /// The same with the user here.
+    #[arg(long, requires = "password_file", conflicts_with = "login_file")]
+    user: Option<String>,
+    /// Its first line is the password.
+    #[arg(long, requires = "user", value_name = "FILE")]
+    password_file: Option<Utf8PathBuf>,
     /// The only path that is served; any, if absent.
     #[arg(long)]
     path: Option<String>,
@@ -49,6 +55,13 @@ pub(crate) async fn serve(arguments: Arguments) -> anyhow::Result<()> {
             user: user.to_owned(),
             password: password.to_owned(),
         });
+    }
+    if let (Some(user), Some(file)) = (arguments.user, arguments.password_file) {
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read password file `{file}`"))?;
+        let password = text.lines().next().unwrap_or_default().to_owned();
+        anyhow::ensure!(!password.is_empty(), "password file `{file}` is empty");
+        options.login = Some(Login { user, password });
     }
     let server = Server::bind(options).await?;
     tracing::info!("test camera at rtsp://{}/", server.local_addr());
