@@ -77,8 +77,15 @@ impl Gaps {
             serde_json::to_writer(&mut self.waiting, gap)?;
             self.waiting.push(b'\n');
         }
-        let written = self.file.write(&self.waiting)?;
-        self.waiting.drain(..written);
+        self.flush()
+    }
+
+    /// Writes what waits; called again when the disk has room.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        while !self.waiting.is_empty() {
+            let written = self.file.write(&self.waiting)?;
+            self.waiting.drain(..written);
+        }
         if self.file.metadata()?.len() > LARGEST {
             std::fs::rename(&self.path, self.path.with_extension("1.jsonl"))?;
             self.file = OpenOptions::new()

@@ -195,7 +195,9 @@ impl Store {
 
     /// Applies age, quota and reserve; returns the freed bytes. Waits for the disk.
     pub fn enforce(&self, now_ms: u64) -> u64 {
-        self.expire(now_ms, 0)
+        let freed = self.expire(now_ms, 0);
+        self.flush_gaps();
+        freed
     }
 
     /// Makes room for at least `needed` bytes where the disk has none.
@@ -258,6 +260,13 @@ impl Store {
         lock(&self.index).count_gap(&gap.camera);
         if let Err(error) = lock(&self.gaps).note(gap) {
             tracing::error!(camera = %gap.camera, %error, "a gap is not on disk yet");
+        }
+    }
+
+    /// Writes gaps that a full disk did not take.
+    pub(crate) fn flush_gaps(&self) {
+        if let Err(error) = lock(&self.gaps).flush() {
+            tracing::debug!(%error, "gaps wait for the disk");
         }
     }
 

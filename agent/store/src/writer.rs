@@ -239,6 +239,7 @@ impl Task {
             let result = self.perform(&job);
             self.settle(&job, result);
         }
+        self.store.flush_gaps();
     }
 
     /// The oldest command, once there is one; `None` when all is written and no more comes.
