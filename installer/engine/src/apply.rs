@@ -77,8 +77,16 @@ pub async fn apply<W: World>(
     let settled = found
         .as_ref()
         .is_some_and(|r| r.pending.is_none() && r.owned == plan.owned);
-    let nothing_there = found.is_none() && plan.operation == Operation::Uninstall;
-    if plan.is_empty() && (settled || nothing_there) {
+    if plan.is_empty() && settled {
+        report(Event::Applied {
+            changed: 0,
+            ms: millis(begun.elapsed()),
+        });
+        return Ok(Applied { changed: 0 });
+    }
+    if plan.is_empty() && found.is_none() && plan.operation == Operation::Uninstall {
+        // A removal that was cut short after its receipt had gone.
+        world.erase_receipt().map_err(ApplyError::Receipt)?;
         report(Event::Applied {
             changed: 0,
             ms: millis(begun.elapsed()),

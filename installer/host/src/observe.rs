@@ -10,7 +10,7 @@ use installer_plan::{
     CameraFact, DataDirectory, Disk, Facts, Machine, PathFact, PortFact, Receipt, SecretFact,
     ServiceManager, Writable, host,
 };
-use installer_render::host::{Program, SecretOrigin, secret_purposes, service_names};
+use installer_render::host::{Program, Role, SecretOrigin, secret_purposes, service_names};
 use installer_render::{Layout, SecretName};
 use installer_spec::Profile;
 use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
@@ -82,7 +82,7 @@ pub fn observe(
             .map(|(name, s)| (name.clone(), s.fact.clone()))
             .collect(),
         supervisor: read_supervisor(&layout).is_some(),
-        ports: read_ports(site, data, receipt.as_ref(), &services, wanted.len()),
+        ports: read_ports(site, data, receipt.as_ref(), &services, &wanted),
         receipt,
         cameras: footage.cameras,
     };
@@ -351,7 +351,7 @@ fn read_ports(
     data: &Utf8Path,
     receipt: Option<&Receipt>,
     services: &BTreeMap<String, RunningService>,
-    wanted: usize,
+    wanted: &[(String, Role)],
 ) -> PortFact {
     let kept = receipt.map(Receipt::ports).unwrap_or_default();
     let bindable = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
@@ -370,7 +370,10 @@ fn read_ports(
     let start = installer_plan::digest_of(&(site, data))
         .bytes()
         .fold(0usize, |sum, byte| (sum * 31 + usize::from(byte)) % span);
-    let needed = wanted.saturating_sub(kept.len());
+    let needed = wanted
+        .iter()
+        .filter(|(service, _)| !kept.contains_key(service))
+        .count();
     let candidates = (0..span)
         .map(|offset| PORTS.start + u16::try_from((start + offset) % span).unwrap_or_default());
     let free = candidates

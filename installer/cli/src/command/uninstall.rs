@@ -36,9 +36,9 @@ pub(super) async fn run(
     let (site, data) = locate(context)?;
     let programs = programs_folder().unwrap_or_default();
     let look = || observe(&site, None, &Logins::new(), &data, &programs);
-    if plan_uninstall(&site, level, &look()?.facts).is_empty()
-        && !Layout::new(&*data).receipt().exists()
-    {
+    let empty = plan_uninstall(&site, level, &look()?.facts).is_empty();
+    let leftover = level == Level::Data && data.exists();
+    if empty && !leftover && !Layout::new(&*data).receipt().exists() {
         let removed = Removed {
             result: "unchanged",
             site: &site,
