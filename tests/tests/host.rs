@@ -315,7 +315,11 @@ fn each_recording_reaches_the_webhook() {
             .unwrap();
         text
     });
-    let hook = format!("{DEMO}events: [ {{ webhook: \"http://127.0.0.1:{port}/hook\" }} ]\n");
+    let demo = DEMO.replace(
+        "test: scene",
+        "test: scene, record: { when: continuous, longest: 5s }",
+    );
+    let hook = format!("{demo}events: [ {{ webhook: \"http://127.0.0.1:{port}/hook\" }} ]\n");
     let site = Site::new(&profile("hook", &hook));
     // The listener takes one event and is gone: others wait, so that the proof may fail.
     site.run(&["install", "--yes", "--no-verify"]).expect(0);

@@ -25,7 +25,7 @@ pub(crate) fn read_digest(path: &Utf8Path) -> io::Result<String> {
 pub(crate) fn read_folder(path: &Utf8Path) -> io::Result<Vec<(Utf8PathBuf, fs::Metadata)>> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let mut found = Vec::new();
@@ -43,6 +43,14 @@ pub(crate) fn read_folder(path: &Utf8Path) -> io::Result<Vec<(Utf8PathBuf, fs::M
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
+}
+
+/// Nothing is there: no such name, or something that is no folder on the way to it.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 pub(crate) fn mode(metadata: &fs::Metadata) -> u32 {

@@ -15,7 +15,7 @@ use installer_render::{Layout, SecretName};
 use installer_spec::Profile;
 use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 
-use crate::files::{mode, nearest_existing, read_digest, read_folder};
+use crate::files::{is_absent, mode, nearest_existing, read_digest, read_folder};
 use crate::login::{Logins, parse_login};
 use crate::services::{RunningService, read_manager, read_services, read_supervisor};
 
@@ -93,7 +93,7 @@ pub fn observe(
 pub fn read_receipt(path: &Utf8Path) -> Result<Option<Receipt>, ObserveError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if is_absent(&error) => return Ok(None),
         Err(source) => {
             return Err(ObserveError::Read {
                 path: path.to_owned(),
