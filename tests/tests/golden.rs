@@ -2,6 +2,12 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p e2e --test golden` writes what the code says now.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;

@@ -108,7 +108,9 @@ pub struct ProbeRequest {
 
 impl std::fmt::Debug for ProbeRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ProbeRequest").field("rtsp", &self.rtsp).finish_non_exhaustive()
+        f.debug_struct("ProbeRequest")
+            .field("rtsp", &self.rtsp)
+            .finish_non_exhaustive()
     }
 }
 

@@ -110,9 +110,15 @@ pub struct UploadConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read agent configuration `{path}`")]
-    Read { path: Utf8PathBuf, source: std::io::Error },
+    Read {
+        path: Utf8PathBuf,
+        source: std::io::Error,
+    },
     #[error("agent configuration `{path}` is not valid")]
-    Parse { path: Utf8PathBuf, source: serde_json::Error },
+    Parse {
+        path: Utf8PathBuf,
+        source: serde_json::Error,
+    },
     #[error("agent configuration `{path}` has version {found}; this agent reads version 1")]
     Version { path: Utf8PathBuf, found: u32 },
     #[error("agent configuration `{path}` names no camera")]
@@ -133,14 +139,20 @@ pub fn read_config(path: &camino::Utf8Path) -> Result<AgentConfig, ConfigError> 
         Err(source) => return Err(ConfigError::Parse { path, source }),
     };
     if config.version != 1 {
-        return Err(ConfigError::Version { path, found: config.version });
+        return Err(ConfigError::Version {
+            path,
+            found: config.version,
+        });
     }
     if config.cameras.is_empty() {
         return Err(ConfigError::NoCamera { path });
     }
     for (i, camera) in config.cameras.iter().enumerate() {
         if config.cameras.iter().take(i).any(|c| c.name == camera.name) {
-            return Err(ConfigError::DuplicateCamera { path, name: camera.name.clone() });
+            return Err(ConfigError::DuplicateCamera {
+                path,
+                name: camera.name.clone(),
+            });
         }
     }
     Ok(config)

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use camino::Utf8Path;
 
-use crate::process::{run as run_program, say};
+use crate::process::{cargo, run as run_program, say};
 use crate::repository::Repository;
-use crate::{bench, campaign, generate, tidy};
+use crate::{bench, campaign, generate, prune, tidy};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -35,8 +35,8 @@ struct Step {
 }
 
 enum Action {
-    /// A program and its arguments, separated by spaces.
-    Program(String),
+    /// `cargo` and its arguments, separated by spaces.
+    Cargo(String),
     /// The script, once it is there.
     Script(&'static str),
     Tidy,
@@ -57,6 +57,7 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> anyhow::Res
         }
         return Ok(());
     }
+    prune::prune(&repository.target(), prune::LARGEST)?;
     let begin = Instant::now();
     let mut times: Vec<(&str, Duration, &str)> = Vec::new();
     let mut outcome = Ok(());
@@ -91,11 +92,12 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> anyhow::Res
 
 fn perform(repository: &Repository, action: &Action) -> anyhow::Result<()> {
     match action {
-        Action::Program(line) => {
+        Action::Cargo(line) => {
             say(format_args!("$ {line}"));
-            let mut words = line.split(' ');
-            let mut command = Command::new(words.next().unwrap_or_default());
-            command.args(words).current_dir(&repository.root);
+            let mut command = cargo();
+            command
+                .args(line.split(' ').skip(1))
+                .current_dir(&repository.root);
             for name in FOREIGN {
                 command.env_remove(name);
             }
@@ -116,9 +118,9 @@ fn perform(repository: &Repository, action: &Action) -> anyhow::Result<()> {
 }
 
 fn steps(suites: &[String]) -> Vec<Step> {
-    let program = |name: &str, line: &str| Step {
+    let cargo = |name: &str, line: &str| Step {
         name: name.to_owned(),
-        action: Action::Program(line.to_owned()),
+        action: Action::Cargo(line.to_owned()),
     };
     let own = |name: &str, action| Step {
         name: name.to_owned(),
@@ -127,21 +129,24 @@ fn steps(suites: &[String]) -> Vec<Step> {
     let mut steps = vec![
         own("parts", Action::Script("ci/parts/install")),
         own("tidy", Action::Tidy),
-        program("fmt", "cargo fmt --all --check"),
-        program(
+        cargo("fmt", "cargo fmt --all --check"),
+        cargo(
             "clippy",
             "cargo clippy --workspace --all-targets --locked -- -D warnings",
         ),
-        program("build", "cargo build --release --locked"),
-        program("test", "cargo test --workspace --exclude e2e --locked"),
+        cargo("build", "cargo build --release --locked"),
+        cargo("test", "cargo test --workspace --exclude e2e --locked"),
         own("gen", Action::Gen),
     ];
     if suites.iter().any(|suite| suite == GOLDEN) {
-        steps.push(program(GOLDEN, "cargo test -p e2e --test golden --locked"));
+        steps.push(cargo(
+            GOLDEN,
+            "cargo test -p e2e --lib --test golden --locked",
+        ));
     }
     for suite in suites.iter().filter(|suite| *suite != GOLDEN) {
         // One after the other: installations on one machine share ports and the two cores.
-        steps.push(program(
+        steps.push(cargo(
             &format!("e2e-{suite}"),
             &format!("cargo test -p e2e --locked --test {suite} -- --nocapture --test-threads=1"),
         ));

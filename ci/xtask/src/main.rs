@@ -9,6 +9,7 @@ mod campaign;
 mod ci;
 mod generate;
 mod process;
+mod prune;
 mod recorder;
 mod repository;
 mod tidy;

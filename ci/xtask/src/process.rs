@@ -15,6 +15,27 @@ pub(crate) fn say(line: Arguments<'_>) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
 
+/// One line of a result.
+pub(crate) fn tell(line: Arguments<'_>) {
+    drop(writeln!(std::io::stdout().lock(), "{line}"));
+}
+
+/// A cargo that does not know that cargo started us. Build scripts (ring's) look at what `cargo
+/// run` says about our own package, and would build again whenever somebody else calls cargo.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    let about_us = |name: &str| {
+        let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+        prefixes.iter().any(|prefix| name.starts_with(prefix)) || name == "CARGO_CRATE_NAME"
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(about_us) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Runs `command` with our own streams until it ends; fails when it does.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = show(command);

@@ -256,9 +256,9 @@ impl Site<'_> {
         let (mut first, mut last) = (Vec::new(), Vec::new());
         for (name, keeper) in self.keepers {
             if name == "vault" {
-                last.push(keeper)
+                last.push(keeper);
             } else {
-                first.push(keeper)
+                first.push(keeper);
             }
         }
         for group in [first, last] {

@@ -70,9 +70,15 @@ pub struct WebhookConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read vault configuration `{path}`")]
-    Read { path: Utf8PathBuf, source: std::io::Error },
+    Read {
+        path: Utf8PathBuf,
+        source: std::io::Error,
+    },
     #[error("vault configuration `{path}` is not valid")]
-    Parse { path: Utf8PathBuf, source: serde_json::Error },
+    Parse {
+        path: Utf8PathBuf,
+        source: serde_json::Error,
+    },
     #[error("vault configuration `{path}` has version {found}; this vault reads version 1")]
     Version { path: Utf8PathBuf, found: u32 },
 }
@@ -89,7 +95,10 @@ pub fn read_config(path: &Utf8Path) -> Result<VaultConfig, ConfigError> {
         Err(source) => return Err(ConfigError::Parse { path, source }),
     };
     if config.version != 1 {
-        return Err(ConfigError::Version { path, found: config.version });
+        return Err(ConfigError::Version {
+            path,
+            found: config.version,
+        });
     }
     Ok(config)
 }

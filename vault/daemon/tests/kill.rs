@@ -1,5 +1,11 @@
 //! The vault is killed while uploads run: nothing that it acknowledged may be missing.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use crate::process::say;
+use crate::process::tell;
 use crate::repository::Repository;
 
 #[derive(Debug, clap::Args)]
@@ -96,7 +96,7 @@ fn perform(
     let text = serde_json::to_string_pretty(&rows).context("cannot print rows")? + "\n";
     std::fs::write(json, text).with_context(|| format!("cannot write `{json}`"))?;
     let (name, ours, peer, ratio, limit) = ("name", "ours", "peer", "ratio", "limit");
-    say(format_args!(
+    tell(format_args!(
         "{name:<20} {ours:>12} {peer:>12} {ratio:>7} {limit:>6}"
     ));
     for row in &rows {
@@ -109,7 +109,7 @@ fn perform(
             ratio,
             limit,
         } = row;
-        say(format_args!(
+        tell(format_args!(
             "{name:<20} {ours:>12.4} {peer:>12.4} {ratio:>7.3} {limit:>6}  {unit}; peer: {peer_name}"
         ));
     }

@@ -1,10 +1,8 @@
 //! `installer-crash`: the suite that kills `stakeout` after its effects; the long form after each of
 //! them. It leaves nothing to chance, so the seed changes nothing.
 
-use std::process::Command;
-
 use super::{Length, Random};
-use crate::process::run;
+use crate::process::{cargo, run};
 use crate::repository::Repository;
 
 pub(super) fn perform(
@@ -12,7 +10,7 @@ pub(super) fn perform(
     length: Length,
     _: &mut Random,
 ) -> anyhow::Result<()> {
-    let mut command = Command::new("cargo");
+    let mut command = cargo();
     command
         .args(["test", "--locked", "-p", "e2e", "--test", "crash"])
         .args(["--", "--nocapture", "--test-threads=1"])

@@ -143,7 +143,7 @@ const PURE: [&str; 5] = [
     "installer-spec",
 ];
 
-const IMPURE_CRATES: [&str; 4] = ["getrandom", "reqwest", "rustix", "tokio"];
+const IMPURE_CRATES: [&str; 5] = ["getrandom", "rand", "reqwest", "rustix", "tokio"];
 
 const IMPURE_WORDS: [&str; 8] = [
     "std::env",
@@ -280,22 +280,54 @@ pub(super) fn purity(package: &Package, path: &Utf8Path, text: &str) -> Vec<Find
     if !PURE.contains(&package.name.as_str()) || name == "tests.rs" {
         return Vec::new();
     }
-    let code = super::text::before_tests(text).lines().enumerate();
-    let mut findings = Vec::new();
-    for (number, line) in code.filter(|(_, line)| !line.trim_start().starts_with("//")) {
-        for word in IMPURE_WORDS.iter().filter(|word| line.contains(*word)) {
-            findings.push(Finding::error(
-                path,
-                format!(
-                    "line {}: `{word}` in pure crate `{}`",
-                    number + 1,
-                    package.name
-                ),
-                "take the value as an argument; the rim reads it",
-            ));
+    let code = super::text::before_tests(text);
+    let mut found = grouped_imports(code);
+    let lines = code.lines().enumerate();
+    for (number, line) in lines.filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        let words = IMPURE_WORDS.iter().filter(|word| line.contains(*word));
+        found.extend(words.map(|word| (number + 1, *word)));
+    }
+    let finding = |(line, word)| {
+        Finding::error(
+            path,
+            format!("line {line}: `{word}` in pure crate `{}`", package.name),
+            "take the value as an argument; the rim reads it",
+        )
+    };
+    found.into_iter().map(finding).collect()
+}
+
+/// Impure modules in `use std::{…}`, each with its line.
+fn grouped_imports(code: &str) -> Vec<(usize, &'static str)> {
+    let mut found = Vec::new();
+    for (start, opening) in code.match_indices("std::{") {
+        let Some((before, group)) = code.split_at_checked(start + opening.len()) else {
+            continue;
+        };
+        let mut depth = 0_u32;
+        let mut name = String::new();
+        let mut line = before.lines().count();
+        for c in group.chars() {
+            let word = IMPURE_WORDS
+                .iter()
+                .find(|word| word.strip_prefix("std::") == Some(&name));
+            match c {
+                'a'..='z' if depth == 0 => name.push(c),
+                '{' => depth += 1,
+                '}' if depth > 0 => depth -= 1,
+                ',' | ':' | '}' | ' ' | '\n' if depth == 0 => {
+                    found.extend(word.map(|word| (line, *word)));
+                    name.clear();
+                }
+                _ => {}
+            }
+            if c == '}' && depth == 0 && !group.is_empty() && name.is_empty() {
+                break;
+            }
+            line += usize::from(c == '\n');
         }
     }
-    findings
+    found
 }
 
 fn inherits(value: Option<&Value>) -> bool {

@@ -13,7 +13,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::process::{read, say};
+use crate::process::{cargo, read, say};
 use crate::repository::Repository;
 
 /// What is wrong with a file, and what to do.
@@ -68,7 +68,7 @@ struct File {
 pub(crate) fn run(repository: &Repository) -> anyhow::Result<()> {
     let files = read_files(&repository.root)?;
     let metadata = read(
-        Command::new("cargo")
+        cargo()
             .args(["metadata", "--no-deps", "--format-version", "1"])
             .current_dir(&repository.root),
     )?;

@@ -36,9 +36,10 @@ const UNFINISHED: [(&str, &str); 4] = [
 ];
 
 /// Hosts of package registries: which one is used is the machine's business.
-const REGISTRIES: [&str; 7] = [
-    concat!("index.crates", ".io"),
-    concat!("static.crates", ".io"),
+const REGISTRIES: [&str; 8] = [
+    concat!("crates", ".io"),
+    concat!("deb.debian", ".org"),
+    concat!("repo1.maven", ".org"),
     concat!("registry.npmjs", ".org"),
     concat!("registry.yarnpkg", ".com"),
     concat!("files.pythonhosted", ".org"),
@@ -57,6 +58,12 @@ const IMAGE_USER: &str = "agent";
 static IMAGE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"^\s*(?:-\s*)?"?(?:image|Image)"?\s*[:=]\s*(\S.*)$"#)
         .expect("invariant: a pattern")
+});
+
+/// A string that begins with a host that serves images.
+static IMAGE_IN_CODE: LazyLock<Regex> = LazyLock::new(|| {
+    let hosts = r"docker\.io|ghcr\.io|quay\.io|gcr\.io|registry\.k8s\.io|mcr\.microsoft\.com|public\.ecr\.aws";
+    Regex::new(&format!(r#""((?:{hosts})/[^"]+)""#)).expect("invariant: a pattern")
 });
 
 /// The part of a Rust file before its test module.
@@ -154,8 +161,11 @@ pub(super) fn machine(path: &Utf8Path, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// Images that a tag could change under us.
+/// Images that a tag could change under us: in a manifest, or named by code.
 pub(super) fn images(path: &Utf8Path, text: &str) -> Vec<Finding> {
+    if path.extension() == Some("rs") {
+        return images_in_code(path, before_tests(text));
+    }
     if !path.starts_with("manifests") && !path.starts_with("templates") {
         return Vec::new();
     }
@@ -174,6 +184,30 @@ pub(super) fn images(path: &Utf8Path, text: &str) -> Vec<Finding> {
             ),
             "write it as NAME:TAG@sha256:DIGEST",
         ));
+    }
+    findings
+}
+
+fn images_in_code(path: &Utf8Path, code: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (number, line) in code.lines().enumerate() {
+        for image in IMAGE_IN_CODE
+            .captures_iter(line)
+            .filter_map(|found| found.get(1))
+        {
+            if !image.as_str().contains("@sha256:") {
+                let why = format!(
+                    "line {}: image {} has no digest",
+                    number + 1,
+                    image.as_str()
+                );
+                findings.push(Finding::error(
+                    path,
+                    why,
+                    "write it as NAME:TAG@sha256:DIGEST",
+                ));
+            }
+        }
     }
     findings
 }
@@ -265,6 +299,12 @@ mod tests {
             ]
         );
         assert_eq!(found("profiles/a.yaml"), [""; 0]);
+        let code = |image: &str| {
+            let text = format!("const A: &str = \"{image}\";\n");
+            reasons(images(Utf8Path::new("a.rs"), &text)).len()
+        };
+        assert_eq!(code("quay.io/a/b:1"), 1);
+        assert_eq!(code(&format!("quay.io/a/b:1@sha256:{digest}")), 0);
     }
 
     #[test]
