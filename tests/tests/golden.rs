@@ -327,3 +327,21 @@ fn a_plan_holds_no_secret_even_when_the_profile_does() {
             .all(|warning| !warning.to_string().contains("s3cr3tpw"))
     );
 }
+
+#[test]
+fn the_profile_in_the_readme_is_sound() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let text = readme
+        .split("```yaml")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let source = SourceFile {
+        name: "README.md",
+        text,
+    };
+    let parsed = parse(&source, &Folder(root()));
+    assert!(parsed.is_ok(), "{parsed:#?}");
+}

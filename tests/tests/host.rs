@@ -500,6 +500,8 @@ fn without_a_terminal_nothing_is_asked_and_everything_missing_is_named() {
     site.run(&["cameras", "remove", "yard"]).expect(0);
     site.run(&["cameras", "remove", "yard"]).expect(2);
     site.run(&["completions", "bash"]).expect(0);
+    let detected = site.run(&["detect", "--output", "json"]).expect(0).json();
+    assert_eq!(detected["targets"][0]["name"], "host");
     let schema = site.run(&["schema"]).expect(0).json();
     assert!(schema["properties"]["cameras"].is_object());
 }

@@ -452,3 +452,59 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_bounded_and_one_older_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("agent.log")).unwrap();
+        let log = Log::new(path.clone());
+        let line = vec![b'x'; 1 << 20];
+        for _ in 0..20 {
+            log.append(&line);
+        }
+        log.write("the last line");
+        let bounded = LOG_BYTES_MAX + (1 << 20);
+        assert!(fs::metadata(&path).unwrap().len() <= bounded);
+        assert!(fs::metadata(path.with_extension("log.1")).unwrap().len() <= bounded);
+        assert!(
+            fs::read_to_string(&path)
+                .unwrap()
+                .ends_with("the last line\n")
+        );
+        assert_eq!(folder.path().read_dir().unwrap().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_fails_is_started_again_and_stops_when_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("s.log")).unwrap();
+        let service = Service {
+            name: "s".into(),
+            command: vec!["/bin/sh".into(), "-c".into(), "echo hello; exit 3".into()],
+            digest: "d".into(),
+        };
+        let (told, mut news) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(keep(service, Log::new(path.clone()), stopped, told));
+        let mut status = None;
+        while let Some(News::Status(now)) = news.recv().await {
+            let again = now.restarts >= 2;
+            status = Some(now);
+            if again {
+                break;
+            }
+        }
+        let status = status.unwrap();
+        assert!(status.last_exit.unwrap().contains('3'));
+        stop.send_replace(true);
+        tokio::time::timeout(Duration::from_secs(5), task)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(fs::read_to_string(path).unwrap().contains("hello"));
+    }
+}
