@@ -7,6 +7,7 @@ pub mod effects;
 mod files;
 mod locate;
 mod lock;
+mod log;
 mod login;
 mod observe;
 mod probe;

@@ -1,7 +1,9 @@
 //! The host target: agent and vault as services of one machine.
 
 mod checks;
+mod draft;
 mod install;
+mod services;
 mod uninstall;
 
 pub use install::{files, plan};
