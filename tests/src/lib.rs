@@ -15,6 +15,25 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+/// Installs without a question, proves with two seconds, answers with JSON.
+pub const INSTALL: &[&str] = &[
+    "install",
+    "--yes",
+    "--output",
+    "json",
+    "--proof-seconds",
+    "2",
+];
+
+/// One test camera.
+pub const DEMO: &str =
+    "cameras: [ { name: gate, test: scene } ]\nstorage: { provider: filesystem, quota: 1GiB }\n";
+
+/// A profile for this machine.
+pub fn profile(site: &str, rest: &str) -> String {
+    format!("version: 1\nsite: {site}\ntarget: host\n{rest}")
+}
+
 /// The repository.
 pub fn root() -> Utf8PathBuf {
     Utf8Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -153,6 +172,14 @@ impl Site {
     }
 }
 
+impl Site {
+    /// The process whose command line holds `part`.
+    pub fn process(&self, part: &str) -> Option<u32> {
+        let mut processes = self.processes().into_iter();
+        processes.find_map(|(id, line)| line.contains(part).then_some(id))
+    }
+}
+
 impl Drop for Site {
     fn drop(&mut self) {
         // A panic in here would hide the test's own: what is wrong is only told.
@@ -214,6 +241,25 @@ pub fn ffprobe(path: &Utf8Path) -> Value {
         "`{path}`: {errors}"
     );
     serde_json::from_slice(&output.stdout).expect("ffprobe writes JSON")
+}
+
+/// Every MP4 below a folder, oldest first.
+pub fn recordings(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = folder.read_dir_utf8() else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path().to_owned());
+            } else if entry.path().extension() == Some("mp4") {
+                found.push(entry.path().to_owned());
+            }
+        }
+    }
+    found.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    found
 }
 
 /// A port of 127.0.0.1 that nobody listened on a moment ago.

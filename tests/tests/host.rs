@@ -1,4 +1,4 @@
-//! A site on this machine, below the supervisor: what a person does, and what goes wrong.
+//! A site on this machine, below the supervisor: what a person does with it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,52 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
-use e2e::{Site, ffprobe, free_port, root, send, wait_until};
-use rustix::process::Signal;
+use camino::Utf8PathBuf;
+use e2e::{DEMO, INSTALL, Site, ffprobe, free_port, profile, recordings, root, wait_until};
 use serde_json::Value;
-
-const INSTALL: &[&str] = &[
-    "install",
-    "--yes",
-    "--output",
-    "json",
-    "--proof-seconds",
-    "2",
-];
-
-fn profile(site: &str, rest: &str) -> String {
-    format!("version: 1\nsite: {site}\ntarget: host\n{rest}")
-}
-
-const DEMO: &str =
-    "cameras: [ { name: gate, test: scene } ]\nstorage: { provider: filesystem, quota: 1GiB }\n";
-
-/// Every MP4 below a folder, oldest first.
-fn recordings(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = folder.read_dir_utf8() else {
-            continue;
-        };
-        for entry in entries.flatten() {
-            if entry.path().is_dir() {
-                folders.push(entry.path().to_owned());
-            } else if entry.path().extension() == Some("mp4") {
-                found.push(entry.path().to_owned());
-            }
-        }
-    }
-    found.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-    found
-}
-
-fn process(site: &Site, part: &str) -> Option<u32> {
-    site.processes()
-        .into_iter()
-        .find(|(_, line)| line.contains(part))
-        .map(|(id, _)| id)
-}
 
 /// Inode and time of every file that is not footage or a log.
 fn stamps(site: &Site) -> Vec<(Utf8PathBuf, u64, i64)> {
@@ -187,68 +144,22 @@ fn a_site_is_proved_left_alone_and_taken_away() {
 fn cameras_come_and_go_without_touching_the_others() {
     let site = Site::new(&profile("change", DEMO));
     site.run(INSTALL).expect(0);
-    let gate = process(&site, "agent-gate.json").unwrap();
+    let gate = site.process("agent-gate.json").unwrap();
     let two = "cameras: [ { name: gate, test: scene }, { name: yard, test: scene } ]\nstorage: { provider: filesystem, quota: 1GiB }\n";
     site.write_profile(&profile("change", two));
     let changed = site.run(INSTALL).expect(0).json();
     assert_eq!(changed["cameras"].as_array().unwrap().len(), 2);
     assert_eq!(
-        process(&site, "agent-gate.json"),
+        site.process("agent-gate.json"),
         Some(gate),
         "gate's agent was left alone"
     );
-    assert!(process(&site, "agent-yard.json").is_some());
+    assert!(site.process("agent-yard.json").is_some());
     site.write_profile(&profile("change", DEMO));
     site.run(INSTALL).expect(0);
-    assert_eq!(process(&site, "agent-gate.json"), Some(gate));
-    assert_eq!(process(&site, "agent-yard.json"), None);
+    assert_eq!(site.process("agent-gate.json"), Some(gate));
+    assert_eq!(site.process("agent-yard.json"), None);
     assert!(!site.data().join("config/agent-yard.json").exists());
-}
-
-#[test]
-fn a_killed_service_comes_back_and_a_killed_supervisor_leaves_nothing_behind() {
-    let site = Site::new(&profile("kill", DEMO));
-    site.run(INSTALL).expect(0);
-    for part in ["agent-gate.json", "vault.json", "test-camera"] {
-        let before = process(&site, part).unwrap();
-        assert!(send(before, Signal::KILL));
-        let back = || process(&site, part).is_some_and(|now| now != before);
-        let took = wait_until(Duration::from_secs(1), part, back);
-        assert!(took < Duration::from_secs(1));
-    }
-    wait_until(Duration::from_secs(20), "status is well again", || {
-        site.run(&["status"]).code == Some(0)
-    });
-    let supervisor = process(&site, "supervise").unwrap();
-    assert!(send(supervisor, Signal::KILL));
-    wait_until(Duration::from_secs(10), "its services end with it", || {
-        site.processes().is_empty()
-    });
-    site.run(&["status"]).expect(4);
-    site.run(&["plan"]).expect(3);
-    site.run(INSTALL).expect(0);
-    site.run(&["status"]).expect(0);
-}
-
-#[test]
-fn a_second_run_at_the_same_time_names_the_first() {
-    let site = Site::new(&profile("lock", DEMO));
-    let mut first = site
-        .command(INSTALL)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_until(Duration::from_secs(10), "the first run began", || {
-        site.data().join("receipt.json").exists()
-    });
-    let second = site.run(&["uninstall", "--yes"]).expect(8);
-    assert!(
-        second.stderr.contains(&format!("process {}", first.id())),
-        "{}",
-        second.stderr
-    );
-    assert!(first.wait().unwrap().success());
 }
 
 #[test]
@@ -371,148 +282,4 @@ fn a_password_in_a_url_is_nowhere_but_in_the_secret_store() {
     let secret = site.data().join("secrets/camera-gate-login.1");
     assert_eq!(found, std::slice::from_ref(&secret));
     assert_eq!(fs::metadata(secret).unwrap().mode() & 0o777, 0o600);
-}
-
-#[test]
-fn what_stands_in_the_way_is_found_before_the_first_effect() {
-    // A program that is missing.
-    let mut site = Site::new(&profile("checks", DEMO));
-    let lonely = site.folder().join("lonely");
-    fs::create_dir(&lonely).unwrap();
-    fs::copy(site.programs.join("stakeout"), lonely.join("stakeout")).unwrap();
-    let programs = std::mem::replace(&mut site.programs, lonely);
-    let ran = site.run(INSTALL).expect(4);
-    assert!(
-        ran.stderr.contains("stakeout-vault") && !site.data().exists(),
-        "{}",
-        ran.stderr
-    );
-    site.programs = programs;
-
-    // A file where the folder should be.
-    fs::write(site.data(), "").unwrap();
-    let ran = site.run(INSTALL).expect(4);
-    assert!(ran.stderr.contains("is not a folder"), "{}", ran.stderr);
-    fs::remove_file(site.data()).unwrap();
-
-    // A port of ours that a stranger took while we were away.
-    site.run(INSTALL).expect(0);
-    site.run(&["uninstall", "--yes"]).expect(0);
-    let receipt = fs::read_to_string(site.data().join("receipt.json")).unwrap();
-    let receipt: Value = serde_json::from_str(&receipt).unwrap();
-    let port = u16::try_from(receipt["owned"]["ports"]["vault"].as_u64().unwrap()).unwrap();
-    let stranger = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let ran = site.run(INSTALL).expect(4);
-    assert!(
-        ran.stderr.contains(&format!("port {port}")),
-        "{}",
-        ran.stderr
-    );
-    assert_eq!(site.processes(), []);
-    drop(stranger);
-    site.run(INSTALL).expect(0);
-}
-
-/// A tmpfs that goes with the test; `None` where this user may not mount.
-struct Mount(Utf8PathBuf);
-
-impl Mount {
-    fn new(path: Utf8PathBuf, options: &str) -> Option<Self> {
-        fs::create_dir_all(&path).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "none", path.as_str()])
-            .stderr(Stdio::null())
-            .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then(|| Self(path))
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        drop(
-            Command::new("umount")
-                .args(["-l", self.0.as_str()])
-                .status(),
-        );
-    }
-}
-
-#[test]
-fn a_full_or_read_only_disk_is_found_before_the_first_effect() {
-    let site = Site::new(&profile("disk", DEMO));
-    for (options, word) in [("size=8m", "has only"), ("ro,size=1g", "read-only")] {
-        let Some(_mount) = Mount::new(site.data(), options) else {
-            assert!(
-                !rustix::process::geteuid().is_root(),
-                "root can mount a tmpfs"
-            );
-            return;
-        };
-        let ran = site.run(INSTALL).expect(4);
-        assert!(ran.stderr.contains(word), "{}", ran.stderr);
-        assert_eq!(site.data().read_dir_utf8().unwrap().count(), 0);
-    }
-}
-
-#[test]
-fn without_a_terminal_nothing_is_asked_and_everything_missing_is_named() {
-    let site = Site::new(&profile("quiet", DEMO));
-    let ran = site.run(&["install"]).expect(2);
-    assert!(
-        ran.stderr.contains("--yes") && !site.data().exists(),
-        "{}",
-        ran.stderr
-    );
-    fs::remove_file(site.profile()).unwrap();
-    let ran = site.run(&["init"]).expect(2);
-    assert!(
-        ran.stderr.contains("--site") && ran.stderr.contains("--camera"),
-        "{}",
-        ran.stderr
-    );
-    let ran = site
-        .run(&[
-            "init",
-            "--site",
-            "quiet",
-            "--test-camera",
-            "--quota",
-            "1GiB",
-        ])
-        .expect(0);
-    assert!(ran.stdout.contains("Site quiet"), "{}", ran.stdout);
-    site.run(&["validate"]).expect(0);
-    site.run(&["init", "--site", "quiet", "--test-camera"])
-        .expect(2);
-    let rtsp = "rtsp://u:pw-of-the-yard@127.0.0.1:9/x";
-    site.run(&["cameras", "add", "yard", "--rtsp", rtsp])
-        .expect(4);
-    site.run(&["cameras", "add", "yard", "--rtsp", rtsp, "--no-probe"])
-        .expect(0);
-    let text = fs::read_to_string(site.profile()).unwrap();
-    assert!(
-        text.contains("yard") && !text.contains("pw-of-the-yard"),
-        "{text}"
-    );
-    site.run(&["validate", "--strict"]).expect(0);
-    site.run(&["cameras", "remove", "yard"]).expect(0);
-    site.run(&["cameras", "remove", "yard"]).expect(2);
-    site.run(&["completions", "bash"]).expect(0);
-    let detected = site.run(&["detect", "--output", "json"]).expect(0).json();
-    assert_eq!(detected["targets"][0]["name"], "host");
-    let schema = site.run(&["schema"]).expect(0).json();
-    assert!(schema["properties"]["cameras"].is_object());
-}
-
-#[test]
-fn another_target_is_refused_by_name() {
-    let site = Site::new(&DEMO.replacen(
-        "cameras",
-        "version: 1\nsite: far\ntarget: kubernetes\ncameras",
-        1,
-    ));
-    let ran = site.run(&["plan"]).expect(10);
-    assert!(ran.stderr.contains("kubernetes"), "{}", ran.stderr);
 }

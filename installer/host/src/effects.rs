@@ -158,7 +158,13 @@ impl Effects {
         match result {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if !recursive && error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            // An empty folder in a folder of somebody else's, who made both for us.
+            Err(error)
+                if !recursive
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::PermissionDenied
+                    ) => {}
             Err(error) => {
                 return Err(environment(format!("cannot remove folder `{path}`"), error));
             }

@@ -153,14 +153,21 @@ async fn prove(
     progress: &Progress,
 ) -> Result<(Vec<Verified>, Vec<Unverified>), CommandError> {
     let accesses = accesses(site, plan)?;
-    let mut results: Vec<_> = stream::iter(accesses.iter().enumerate())
+    let proofs = stream::iter(accesses.iter().enumerate())
         .map(|(index, access)| async move {
             let mut report = |event: Event| progress.show(&event);
             (index, verify(access, seconds, &mut report).await)
         })
         .buffer_unordered(PROOFS_AT_ONCE)
-        .collect()
-        .await;
+        .collect::<Vec<_>>();
+    let mut results = tokio::select! {
+        results = proofs => results,
+        // Proving changes nothing, so it can be left at once.
+        _ = tokio::signal::ctrl_c() => {
+            let message = "interrupted; the site is installed and not proved";
+            return Err(CommandError::new(Exit::Interrupted, message));
+        }
+    };
     results.sort_by_key(|(index, _)| *index);
     let (mut verified, mut unverified) = (Vec::new(), Vec::new());
     for ((_, result), access) in results.into_iter().zip(&accesses) {
