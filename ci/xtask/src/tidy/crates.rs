@@ -301,30 +301,26 @@ pub(super) fn purity(package: &Package, path: &Utf8Path, text: &str) -> Vec<Find
 fn grouped_imports(code: &str) -> Vec<(usize, &'static str)> {
     let mut found = Vec::new();
     for (start, opening) in code.match_indices("std::{") {
-        let Some((before, group)) = code.split_at_checked(start + opening.len()) else {
-            continue;
-        };
-        let mut depth = 0_u32;
+        let group = code.get(start + opening.len()..).unwrap_or_default();
+        let mut line = code.get(..start).unwrap_or_default().matches('\n').count() + 1;
+        let mut depth = 1_u32;
         let mut name = String::new();
-        let mut line = before.lines().count();
         for c in group.chars() {
-            let word = IMPURE_WORDS
-                .iter()
-                .find(|word| word.strip_prefix("std::") == Some(&name));
+            if depth == 1 && c.is_alphabetic() {
+                name.push(c);
+                continue;
+            }
+            // A name ends: it is a module of `std` if it stands in the outer braces.
+            let wanted = |word: &&&str| word.strip_prefix("std::") == Some(name.as_str());
+            found.extend(IMPURE_WORDS.iter().find(wanted).map(|word| (line, *word)));
+            name.clear();
             match c {
-                'a'..='z' if depth == 0 => name.push(c),
                 '{' => depth += 1,
-                '}' if depth > 0 => depth -= 1,
-                ',' | ':' | '}' | ' ' | '\n' if depth == 0 => {
-                    found.extend(word.map(|word| (line, *word)));
-                    name.clear();
-                }
+                '}' if depth == 1 => break,
+                '}' => depth -= 1,
+                '\n' => line += 1,
                 _ => {}
             }
-            if c == '}' && depth == 0 && !group.is_empty() && name.is_empty() {
-                break;
-            }
-            line += usize::from(c == '\n');
         }
     }
     found
@@ -442,5 +438,14 @@ mod tests {
             ["line 2: `Instant::now` in pure crate `agent-media`"]
         );
         assert_eq!(purity(&package("agent-store", &[]), path, text), []);
+        let grouped =
+            "use std::{\n    io::{self, Write},\n    collections::BTreeMap, fs,\n    env};\n";
+        assert_eq!(
+            reasons(purity(&package("agent-media", &[]), path, grouped)),
+            [
+                "line 3: `std::fs` in pure crate `agent-media`",
+                "line 4: `std::env` in pure crate `agent-media`"
+            ]
+        );
     }
 }

@@ -144,23 +144,30 @@ fn text_of<'a>(files: &'a [File], path: &str) -> Option<&'a str> {
 
 /// What is committed or would be with `git add --all`.
 fn read_files(root: &Utf8Path) -> anyhow::Result<Vec<File>> {
-    let list = read(
-        Command::new("git")
-            .args([
-                "ls-files",
-                "-z",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-            ])
-            .current_dir(root),
-    )?;
-    let mut names: Vec<&str> = list.split('\0').filter(|name| !name.is_empty()).collect();
+    let mut names = if root.join(".git").exists() {
+        let list = read(
+            Command::new("git")
+                .args([
+                    "ls-files",
+                    "-z",
+                    "--cached",
+                    "--others",
+                    "--exclude-standard",
+                ])
+                .current_dir(root),
+        )?;
+        list.split('\0')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
+    } else {
+        names_below(root)?
+    };
     names.sort_unstable();
     names.dedup();
     let mut files = Vec::new();
     for name in names {
-        let path = root.join(name);
+        let path = root.join(&name);
         // Deleted, but not yet from the index.
         if !path.is_file() {
             continue;
@@ -173,6 +180,33 @@ fn read_files(root: &Utf8Path) -> anyhow::Result<Vec<File>> {
         });
     }
     Ok(files)
+}
+
+/// All files but those that were built: an unpacked archive has no list.
+fn names_below(root: &Utf8Path) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in folder
+            .read_dir_utf8()
+            .with_context(|| format!("cannot list `{folder}`"))?
+        {
+            let entry = entry.with_context(|| format!("cannot list `{folder}`"))?;
+            let path = entry.path();
+            if path == root.join("target") {
+                continue;
+            }
+            let kind = entry
+                .file_type()
+                .with_context(|| format!("cannot read `{path}`"))?;
+            if kind.is_dir() {
+                folders.push(path.to_owned());
+            } else if let Ok(name) = path.strip_prefix(root) {
+                names.push(name.as_str().to_owned());
+            }
+        }
+    }
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -200,6 +234,19 @@ mod tests {
             .map(|finding| finding.file)
             .collect();
         assert_eq!(found, ["profiles/new.yaml"]);
+    }
+
+    #[test]
+    fn an_archive_without_git_is_read_but_not_what_was_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        for name in ["target/debug", "agent/src"] {
+            std::fs::create_dir_all(root.join(name)).unwrap();
+            std::fs::write(root.join(name).join("a.rs"), "text").unwrap();
+        }
+        let files = read_files(root).unwrap();
+        let names: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(names, ["agent/src/a.rs"]);
     }
 
     #[test]
