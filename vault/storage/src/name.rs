@@ -14,14 +14,18 @@ impl RecordingName {
     /// Reads the six fields; `None` when the name has another shape.
     pub fn parse(file_name: &str) -> Option<Self> {
         let fields: Vec<_> = file_name.strip_suffix(".mp4")?.split('_').collect();
-        let [seconds, fraction, camera, _, _, duration] = fields.as_slice() else {
+        // A camera's name may hold underscores itself.
+        let [seconds, fraction, camera @ .., _, _, duration] = fields.as_slice() else {
             return None;
         };
+        if camera.is_empty() {
+            return None;
+        }
         let seconds: i64 = seconds.parse().ok()?;
         let (_, millis) = fraction.split_once('-')?;
         let millis: i64 = millis.parse().ok().filter(|ms| (0..1000).contains(ms))?;
         Some(Self {
-            camera: (*camera).to_owned(),
+            camera: camera.join("_"),
             start_ms: seconds.checked_mul(1000)?.checked_add(millis)?,
             duration_ms: duration.parse().unwrap_or(0),
         })
@@ -48,6 +52,8 @@ mod tests {
             duration_ms: 5040,
         };
         assert_eq!(name, wanted);
+        let name = RecordingName::parse("1_1-5_front_door_0-0-0-0_-1_5040.mp4").unwrap();
+        assert_eq!((name.camera.as_str(), name.start_ms), ("front_door", 1005));
         assert_eq!(RecordingName::parse("1_1-5_gate_0-0-0-0_-1.mp4"), None);
         assert_eq!(RecordingName::parse("film.mp4"), None);
     }

@@ -7,17 +7,23 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::{Stream, StreamExt};
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with, statvfs};
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with, statvfs, unlinkat};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::name::RecordingName;
 
+mod take;
+
 /// Name of the folder for uploads that are not complete.
 const STAGING: &str = ".staging";
+/// A client that sends nothing for this long has gone without a word; a slow link has not.
+const QUIET: Duration = Duration::from_mins(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -144,7 +150,10 @@ impl FilesystemProvider {
                 .map_err(io_error("make", path))?,
         );
         let (mut hash, mut bytes) = (Some(Sha256::new()), 0u64);
-        while let Some(piece) = body.next().await {
+        while let Some(piece) = tokio::time::timeout(QUIET, body.next())
+            .await
+            .map_err(|error| StorageError::Cut(Box::new(error)))?
+        {
             let piece = piece.map_err(|error| StorageError::Cut(Box::new(error)))?;
             bytes += u64::try_from(piece.len()).unwrap_or(0);
             let (mut out, mut sum) = (file.take(), hash.take());
@@ -172,7 +181,11 @@ impl FilesystemProvider {
             if let Some(file) = file {
                 file.sync_all()?;
             }
-            give_name(&from, &to)
+            give_name(
+                &folder_of(&from)?,
+                from.file_name().unwrap_or_default(),
+                &to,
+            )
         });
         match named.await {
             Ok(()) => Ok(StoredObject {
@@ -196,9 +209,13 @@ impl FilesystemProvider {
         sha256: String,
     ) -> Result<StoredObject, StorageError> {
         let path = location.clone();
-        let found = blocking(move || digest(&path))
-            .await
-            .map_err(io_error("read", &location))?;
+        let found = blocking(move || {
+            let found = digest(&mut File::open(&path)?)?;
+            // The crash may have come before its name was on disk.
+            folder_of(&path)?.sync_all()?;
+            Ok(found)
+        });
+        let found = found.await.map_err(io_error("read", &location))?;
         if found == (bytes, sha256.clone()) {
             Ok(StoredObject {
                 location,
@@ -225,7 +242,7 @@ impl FilesystemProvider {
         let staged = Staged(self.root.join(STAGING).join(format!("{staged}.part")));
         let (source, to, allowed) = (source.to_owned(), location.clone(), allowed.to_vec());
         let taken =
-            tokio::task::spawn_blocking(move || take_file(&source, &to, &staged.0, &allowed));
+            tokio::task::spawn_blocking(move || take::take_file(&source, &to, &staged.0, &allowed));
         let bytes = taken.await.unwrap_or_else(|error| {
             Err(StorageError::Io {
                 operation: "take over",
@@ -249,7 +266,7 @@ impl FilesystemProvider {
     ) -> Result<Bytes, StorageError> {
         let path = location.to_owned();
         let piece = blocking(move || {
-            let mut file = File::open(&path)?;
+            let mut file = open_plain(&path)?;
             file.seek(SeekFrom::Start(start))?;
             let mut data = Vec::with_capacity(length);
             file.take(u64::try_from(length).unwrap_or(0))
@@ -261,7 +278,7 @@ impl FilesystemProvider {
 
     /// Size of an object; `None` where there is none.
     pub fn size(&self, location: &Utf8Path) -> Option<u64> {
-        fs::metadata(location)
+        fs::symlink_metadata(location)
             .ok()
             .filter(fs::Metadata::is_file)
             .map(|found| found.len())
@@ -355,8 +372,7 @@ fn folders(path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, StorageError> {
     Ok(found)
 }
 
-fn digest(path: &Utf8Path) -> io::Result<(u64, String)> {
-    let mut file = File::open(path)?;
+fn digest(file: &mut File) -> io::Result<(u64, String)> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut bytes = 0;
@@ -371,114 +387,48 @@ fn digest(path: &Utf8Path) -> io::Result<(u64, String)> {
     }
 }
 
+/// An object is never a link: what it points to would not be ours to give out.
+fn open_plain(path: &Utf8Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn folder_of(path: &Utf8Path) -> io::Result<File> {
+    File::open(path.parent().unwrap_or(path))
+}
+
 /// Renames without ever replacing, and puts names on disk: new folders, then both parents.
-fn give_name(from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
-    let folder = to.parent().unwrap_or(to);
+fn give_name(folder: &File, name: &str, to: &Utf8Path) -> io::Result<()> {
+    make_folders(to.parent().unwrap_or(to))?;
+    let rename = || renameat_with(folder, name, CWD, to.as_str(), RenameFlags::NOREPLACE);
+    let mut renamed = rename();
+    if renamed == Err(Errno::NOENT) {
+        // The day's folder may have gone with its last recording since we made it.
+        make_folders(to.parent().unwrap_or(to))?;
+        renamed = rename();
+    }
+    match renamed {
+        // Some network file systems cannot do both in one; a link never replaces either.
+        Err(Errno::INVAL) => {
+            linkat(folder, name, CWD, to.as_str(), AtFlags::empty())?;
+            unlinkat(folder, name, AtFlags::empty())?;
+        }
+        other => other?,
+    }
+    folder_of(to)?.sync_all()?;
+    folder.sync_all()
+}
+
+fn make_folders(folder: &Utf8Path) -> io::Result<()> {
     let missing: Vec<_> = folder
         .ancestors()
         .take_while(|path| !path.exists())
         .collect();
     fs::create_dir_all(folder)?;
     for made in missing {
-        if let Some(above) = made.parent() {
-            File::open(above)?.sync_all()?;
-        }
+        folder_of(made)?.sync_all()?;
     }
-    let renamed = renameat_with(
-        CWD,
-        from.as_std_path(),
-        CWD,
-        to.as_std_path(),
-        RenameFlags::NOREPLACE,
-    );
-    match renamed {
-        // Some network file systems cannot do both in one; a link never replaces either.
-        Err(rustix::io::Errno::INVAL) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)?;
-        }
-        other => other?,
-    }
-    File::open(folder)?.sync_all()?;
-    match from.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-/// The work of [`FilesystemProvider::take`]; returns the object's size.
-fn take_file(
-    source: &Utf8Path,
-    to: &Utf8Path,
-    staged: &Utf8Path,
-    allowed: &[Utf8PathBuf],
-) -> Result<u64, StorageError> {
-    let refused = |reason| StorageError::Refused {
-        path: source.to_owned(),
-        reason,
-    };
-    let plain = source.is_absolute()
-        && source
-            .components()
-            .all(|part| part.as_str() != ".." && part.as_str() != ".");
-    if !plain || source.extension() != Some("mp4") {
-        return Err(refused("it is not the absolute path of an MP4"));
-    }
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0))
-        .open(source);
-    let Ok(file) = opened else {
-        // An earlier try may have brought it here and died before it could say so.
-        return match fs::metadata(to) {
-            Ok(found) if found.is_file() => Ok(found.len()),
-            _ => Err(refused("it cannot be opened")),
-        };
-    };
-    let folder = source
-        .parent()
-        .and_then(|folder| folder.canonicalize_utf8().ok());
-    let inside = folder.is_some_and(|folder| {
-        let mut allowed = allowed
-            .iter()
-            .filter_map(|path| path.canonicalize_utf8().ok());
-        allowed.any(|allowed| folder.starts_with(allowed))
-    });
-    if !inside {
-        return Err(refused("it is not below a hand-off directory"));
-    }
-    let metadata = file.metadata().map_err(io_error("read", source))?;
-    if !metadata.is_file() {
-        return Err(refused("it is not a file"));
-    }
-    if metadata.len() == 0 {
-        return Err(StorageError::Empty);
-    }
-    file.sync_all().map_err(io_error("sync", source))?;
-    match give_name(source, to) {
-        Ok(()) => Ok(metadata.len()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let same = digest(source).and_then(|one| Ok(one == digest(to)?));
-            if same.map_err(io_error("compare", to))? {
-                fs::remove_file(source).map_err(io_error("remove", source))?;
-                Ok(metadata.len())
-            } else {
-                Err(StorageError::Exists {
-                    path: to.to_owned(),
-                })
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            // `fs::copy` makes a reflink where the file systems can.
-            let copied = fs::copy(source, staged)
-                .and_then(|_| File::open(staged)?.sync_all())
-                .and_then(|()| give_name(staged, to));
-            copied.map_err(io_error("store", to))?;
-            fs::remove_file(source).map_err(io_error("remove", source))?;
-            Ok(metadata.len())
-        }
-        Err(error) => Err(io_error("store", to)(error)),
-    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -110,3 +110,56 @@ async fn a_file_is_taken_by_rename_and_only_from_where_it_may() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_pipe_is_refused_and_holds_nobody_up() {
+    let (_folder, root) = folder();
+    let (_other, agents) = folder();
+    let provider = FilesystemProvider::open(&root).unwrap();
+    let pipe = agents.join("pipe.mp4");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(CWD, pipe.as_str(), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let refused = provider.take("a/pipe.mp4", &pipe, &[agents]).await;
+    assert!(matches!(refused, Err(StorageError::Refused { .. })));
+}
+
+#[tokio::test]
+async fn a_link_inside_of_a_hand_off_folder_leads_nowhere() {
+    let (_folder, root) = folder();
+    let (_other, agents) = folder();
+    let (_third, private) = folder();
+    let provider = FilesystemProvider::open(&root).unwrap();
+    fs::write(private.join(NAME), "private").unwrap();
+    std::os::unix::fs::symlink(&private, agents.join("gate")).unwrap();
+    let source = agents.join("gate").join(NAME);
+    let refused = provider
+        .take(&format!("a/{NAME}"), &source, &[agents])
+        .await;
+    assert!(matches!(refused, Err(StorageError::Refused { .. })));
+    assert!(private.join(NAME).exists());
+}
+
+/// Shared memory is a file system of its own on every Linux.
+#[tokio::test]
+async fn a_file_of_another_disk_is_copied_and_a_crash_in_between_is_settled() {
+    let (_folder, root) = folder();
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("skipped: there is no second file system");
+        return;
+    };
+    let agents = Utf8PathBuf::from_path_buf(other.path().to_owned()).unwrap();
+    let provider = FilesystemProvider::open(&root).unwrap();
+    let (key, source, allowed) = (format!("a/{NAME}"), agents.join(NAME), [agents.clone()]);
+    // The second time is the crash between copy and removal.
+    for _ in 0..2 {
+        fs::write(&source, "footage").unwrap();
+        let stored = provider.take(&key, &source, &allowed).await.unwrap();
+        assert_eq!(fs::read_to_string(&stored.location).unwrap(), "footage");
+        assert!(!source.exists());
+    }
+    fs::write(&source, "another").unwrap();
+    let other = provider.take(&key, &source, &allowed).await;
+    assert!(matches!(other, Err(StorageError::Exists { .. })));
+    assert!(source.exists());
+    assert_eq!(root.join(STAGING).read_dir_utf8().unwrap().count(), 0);
+}
