@@ -12,6 +12,7 @@ use agent_store::{Disk, Policy, Store, Vault};
 use agent_upload::{Calls, Outcome, Uploader};
 use anyhow::Context;
 use camino::Utf8Path;
+use rustix::fs::{FlockOperation, flock};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -29,6 +30,18 @@ const END_WITHIN: Duration = Duration::from_millis(1_800);
 /// Listeners are proofs, which read at once; an event is small.
 const EVENTS: usize = 256;
 
+/// One process at a time owns the folder: it repairs whatever file stands open there.
+fn lock(data: &Utf8Path) -> anyhow::Result<std::fs::File> {
+    std::fs::create_dir_all(data).with_context(|| format!("cannot make `{data}`"))?;
+    let path = data.join("agent.lock");
+    let mut options = std::fs::File::options();
+    let file = options.create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("cannot open `{path}`"))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .with_context(|| format!("another agent keeps `{data}`"))?;
+    Ok(file)
+}
+
 pub(crate) async fn run(path: &Utf8Path) -> anyhow::Result<()> {
     // The one process-wide choice of a TLS implementation; a second call cannot happen.
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -39,6 +52,7 @@ pub(crate) async fn run(path: &Utf8Path) -> anyhow::Result<()> {
         .iter()
         .map(targets)
         .collect::<anyhow::Result<Vec<_>>>()?;
+    let _lock = lock(&config.data)?;
     let store = Arc::new(open_store(&config)?);
     let listener = TcpListener::bind(config.http.listen)
         .await

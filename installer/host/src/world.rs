@@ -266,6 +266,10 @@ impl HostWorld {
                     "--output",
                     "cat",
                     "--no-pager",
+                    "--identifier",
+                    "stakeout-agent",
+                    "--identifier",
+                    "stakeout-vault",
                 ];
                 let output = std::process::Command::new("journalctl")
                     .args(arguments)

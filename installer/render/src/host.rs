@@ -314,12 +314,9 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Service {
         .filter(mine)
         .map(|camera| camera_config(inputs, camera))
         .collect();
-    // Each camera has its folder there, whichever process serves it.
-    let data = layout.agents();
-    let writable = cameras
-        .iter()
-        .map(|camera| data.join(&camera.name))
-        .collect();
+    // A process owns its folder: it repairs and uploads whatever lies in there.
+    let data = layout.agent_data(&name);
+    let writable = vec![data.clone()];
     let count = u64::try_from(cameras.len()).unwrap_or(u64::MAX);
     let has_vault = profile.storage.keeper == Keeper::Vault;
     let agents = match profile.agents.isolation {

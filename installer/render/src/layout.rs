@@ -83,6 +83,11 @@ impl Layout {
         self.data.join("agents")
     }
 
+    /// What one agent process owns; each camera has a folder in it.
+    pub fn agent_data(&self, service: &str) -> Utf8PathBuf {
+        self.agents().join(service)
+    }
+
     pub fn vault(&self) -> Utf8PathBuf {
         self.data.join("vault")
     }

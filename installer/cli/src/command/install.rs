@@ -226,7 +226,7 @@ fn accesses(site: &Site, plan: &Plan) -> Result<Vec<CameraAccess>, CommandError>
             agent: base(&service),
             token: secret(&format!("{service}-token"))?,
             vault: vault.clone(),
-            folder: layout.agents().join(&camera.name),
+            folder: layout.agent_data(&service).join(&camera.name),
         })
     };
     site.profile.cameras.iter().map(access).collect()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_render::host::{Program, Role, SecretOrigin, Service};
+use installer_render::host::{Program, Role, SecretOrigin, Service, service_names};
 use installer_render::{Layout, SecretName, UnitContext, render_unit};
 use installer_spec::{Keeper, Profile};
 use serde::Serialize;
@@ -178,8 +178,10 @@ impl<'a> Draft<'a> {
             wanted.push((layout.vault(), 0o750, service.clone()));
             wanted.push((layout.recordings(), 0o750, service.clone()));
         }
-        for camera in &self.profile.cameras {
-            wanted.push((layout.agents().join(&camera.name), 0o750, service.clone()));
+        for (name, role) in service_names(self.profile) {
+            if role == Role::Agent {
+                wanted.push((layout.agent_data(&name), 0o750, service.clone()));
+            }
         }
         for (path, mode, owner) in wanted {
             self.owned.directories.insert(path.clone());
