@@ -75,7 +75,12 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
             name: webhook.name.clone(),
             url: webhook.url.clone(),
             secret: read_secret(&webhook.secret_file)?,
-            client: Webhook::client().context("cannot make an HTTP client")?,
+            client: Webhook::client(&webhook.url).with_context(|| {
+                format!(
+                    "cannot reach webhook `{}` (are CA certificates installed?)",
+                    webhook.name
+                )
+            })?,
         });
     }
     let _lock = lock(config)?;
