@@ -93,7 +93,7 @@ impl Machine {
 
     /// After a boot nobody does anything, and footage comes.
     fn records_by_itself(&self, how: &str) {
-        let took = wait_until(Duration::from_secs(60), how, || self.status_is_well());
+        let took = wait_until(Duration::from_mins(1), how, || self.status_is_well());
         let young = || {
             let status = self.stakeout(0, &["status", "--output", "json"]);
             let status: Value = serde_json::from_str(&status).unwrap();
