@@ -163,7 +163,7 @@ async fn keep_within(vault: Arc<Vault>) {
         match retain(&vault, now_ms()).await {
             Ok(0) => {}
             Ok(gone) => tracing::info!("{gone} recordings went, oldest first"),
-            Err(error) => tracing::error!("retention failed: {error}"),
+            Err(error) => tracing::error!("retention failed: {:#}", anyhow::Error::from(error)),
         }
         let catalogue = vault.catalogue();
         let names = vault.integrations.clone();
@@ -173,7 +173,7 @@ async fn keep_within(vault: Arc<Vault>) {
             catalogue.forget(now_ms() - EVENTS_MS, &names)
         });
         if let Ok(Err(error)) = forget.await {
-            tracing::error!("{error}");
+            tracing::error!("{:#}", anyhow::Error::from(error));
         }
         // Elapsing is one of the two reasons to go on.
         drop(tokio::time::timeout(RETAIN_EVERY, vault.stored()).await);

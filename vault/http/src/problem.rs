@@ -27,14 +27,7 @@ impl Refusal {
 
     /// Something of ours failed; the client may try again. Details go to the log.
     pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        tracing::error!("{text}");
+        tracing::error!("{}", chain(error));
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal_error",
@@ -57,6 +50,18 @@ impl Refusal {
             "there is no such recording",
         )
     }
+}
+
+/// An error and what caused it, in one line for the log.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 impl IntoResponse for Refusal {

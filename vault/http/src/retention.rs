@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::problem::chain;
 use crate::vault::{Vault, VaultError, now_ms};
 
 /// How much footage stays.
@@ -23,7 +24,9 @@ pub(crate) async fn make_room(vault: &Arc<Vault>) {
     let room = tokio::spawn(async move { retain(&vault, now_ms()).await });
     match room.await {
         Ok(Ok(gone)) => tracing::warn!("the disk is full; {gone} recordings went, oldest first"),
-        Ok(Err(error)) => tracing::error!("the disk is full and retention failed: {error}"),
+        Ok(Err(error)) => {
+            tracing::error!("the disk is full and retention failed: {}", chain(&error));
+        }
         Err(error) => tracing::error!("retention did not end: {error}"),
     }
 }

@@ -175,6 +175,8 @@ impl Vault {
             if catalogue.by_key(&self.account, &object.key)?.is_some() {
                 continue;
             }
+            // The crash may have come between its name and the disk.
+            self.provider.sync(&object.location)?;
             catalogue.add(&NewRecording {
                 account: self.account.clone(),
                 key: object.key,
