@@ -4,12 +4,15 @@
 //! the call returns. It must not know where objects lie or who hears of events.
 //! Start at [`Catalogue`].
 
+mod ballast;
 mod page;
 mod schema;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, ffi, params};
 use vault_api::{Event, Page, Recording};
+
+use crate::ballast::Ballast;
 
 pub use page::{NotAToken, PageToken};
 
@@ -71,6 +74,20 @@ pub enum CatalogueError {
     Event(#[source] serde_json::Error),
 }
 
+impl CatalogueError {
+    /// The disk has no room.
+    pub fn is_full(&self) -> bool {
+        let (Self::Open { source, .. } | Self::Query { source, .. }) = self else {
+            return false;
+        };
+        let Some(error) = source.sqlite_error() else {
+            return false;
+        };
+        // The journal's index reports a lack of room in its own words.
+        error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+    }
+}
+
 fn query(operation: &'static str) -> impl Fn(rusqlite::Error) -> CatalogueError {
     move |source| CatalogueError::Query { operation, source }
 }
@@ -80,11 +97,25 @@ fn query(operation: &'static str) -> impl Fn(rusqlite::Error) -> CatalogueError 
 pub struct Catalogue {
     connection: Connection,
     site: String,
+    ballast: Ballast,
 }
 
 impl Catalogue {
     /// Opens or makes the file, brings it to the newest tables and checks it.
     pub fn open(path: &Utf8Path, site: &str) -> Result<Self, CatalogueError> {
+        let ballast = Ballast::beside(path);
+        let mut opened = Self::open_file(path);
+        if matches!(&opened, Err(error) if error.is_full()) && ballast.drop() {
+            opened = Self::open_file(path);
+        }
+        Ok(Self {
+            connection: opened?,
+            site: site.to_owned(),
+            ballast,
+        })
+    }
+
+    fn open_file(path: &Utf8Path) -> Result<Connection, CatalogueError> {
         let failed = |source| CatalogueError::Open {
             path: path.to_owned(),
             source,
@@ -121,10 +152,12 @@ impl Catalogue {
             });
         }
         schema::migrate(&mut connection).map_err(failed)?;
-        Ok(Self {
-            connection,
-            site: site.to_owned(),
-        })
+        Ok(connection)
+    }
+
+    /// Keeps room on the disk for [`Catalogue::expire`], where there is room to keep.
+    pub fn lay_ballast(&self) {
+        self.ballast.lay();
     }
 
     /// Adds a recording and the event that tells of it, once per account and key.
@@ -175,8 +208,17 @@ impl Catalogue {
         Ok(Added::New(recording))
     }
 
-    /// Takes a recording out, and tells of that.
+    /// Takes a recording out, and tells of that; also where the disk has no room left.
     pub fn expire(&mut self, recording: &Recording, now_ms: i64) -> Result<(), CatalogueError> {
+        match self.try_expire(recording, now_ms) {
+            Err(error) if error.is_full() && self.ballast.drop() => {
+                self.try_expire(recording, now_ms)
+            }
+            other => other,
+        }
+    }
+
+    fn try_expire(&mut self, recording: &Recording, now_ms: i64) -> Result<(), CatalogueError> {
         let failed = query("remove a recording from");
         let site = self.site.clone();
         let transaction = self.connection.transaction().map_err(&failed)?;

@@ -120,3 +120,57 @@ proptest::proptest! {
         }
     }
 }
+
+/// Mounts a small disk; `None` where this user may not.
+fn small_disk(folder: &tempfile::TempDir) -> Option<impl Drop> {
+    struct Mounted(std::path::PathBuf);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let unmounted = std::process::Command::new("umount")
+                .arg("-l")
+                .arg(&self.0)
+                .status();
+            assert!(unmounted.unwrap().success());
+        }
+    }
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=6m", "none"])
+        .arg(folder.path())
+        .stderr(std::process::Stdio::null())
+        .status();
+    let mounted = mounted.is_ok_and(|status| status.success());
+    mounted.then(|| Mounted(folder.path().to_owned()))
+}
+
+#[test]
+fn a_disk_without_a_free_byte_gives_up_its_recordings() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_disk) = small_disk(&folder) else {
+        eprintln!("skipped: this user may not mount a tmpfs");
+        return;
+    };
+    let fill = |name: &str| {
+        let mut file = std::fs::File::create(folder.path().join(name)).unwrap();
+        for piece in [1 << 16, 1 << 12] {
+            while std::io::Write::write_all(&mut file, &vec![1; piece]).is_ok() {}
+        }
+    };
+    let mut catalogue = open(&folder);
+    for n in 0..50 {
+        catalogue.add(&new("gate", n)).unwrap();
+    }
+    catalogue.lay_ballast();
+    drop(catalogue);
+    fill("one");
+    let mut catalogue = open(&folder);
+    for recording in catalogue.oldest(50).unwrap() {
+        catalogue.expire(&recording, 9).unwrap();
+    }
+    assert_eq!(catalogue.totals().unwrap().recordings, 0);
+    // The ballast was what made room.
+    drop(catalogue);
+    fill("two");
+    let path = Utf8PathBuf::from_path_buf(folder.path().join("c.sqlite")).unwrap();
+    let failed = Catalogue::open(&path, "site").unwrap_err();
+    assert!(failed.is_full(), "{failed:?}");
+}

@@ -22,7 +22,9 @@ use crate::secret::{make_folder, read_secret};
 /// Disks fill slowly beside a reserve; uploads wake retention anyway.
 const RETAIN_EVERY: Duration = Duration::from_secs(10);
 /// A request that has not ended by then is cut off; its agent tries again.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+const STOP_PATIENCE: Duration = Duration::from_secs(4);
+/// For work beside the event loop; a service manager's five seconds are not used up.
+const TASK_PATIENCE: Duration = Duration::from_millis(500);
 /// Events are kept for late readers.
 const EVENTS_MS: i64 = 7 * 24 * 3600 * 1000;
 
@@ -36,7 +38,7 @@ pub(crate) fn run(config: &Utf8Path) -> anyhow::Result<()> {
         .build()
         .context("cannot make an event loop")?;
     let result = runtime.block_on(serve(&config));
-    runtime.shutdown_timeout(STOP_PATIENCE);
+    runtime.shutdown_timeout(TASK_PATIENCE);
     result
 }
 
@@ -97,6 +99,7 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
         provider,
         catalogue,
         names,
+        policy(config),
     ));
     let adopted = vault.adopt()?;
     if adopted > 0 {
@@ -114,10 +117,7 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
             vault.news(),
         )));
     }
-    drop(tokio::spawn(keep_within(
-        Arc::clone(&vault),
-        policy(config),
-    )));
+    drop(tokio::spawn(keep_within(Arc::clone(&vault))));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = axum::serve(listener, router(Arc::clone(&vault))).with_graceful_shutdown(async {
         // Either end of the channel means the same.
@@ -131,6 +131,7 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
             ended.context("the server's task ended")?.context("the server failed")?;
         }
     }
+    vault.stop();
     drop(stop);
     if tokio::time::timeout(STOP_PATIENCE, server).await.is_err() {
         tracing::warn!("requests were cut off");
@@ -157,21 +158,22 @@ fn policy(config: &VaultConfig) -> Policy {
 }
 
 /// Retention, after every upload and from time to time.
-async fn keep_within(vault: Arc<Vault>, policy: Policy) {
+async fn keep_within(vault: Arc<Vault>) {
     loop {
-        match retain(&vault, policy, now_ms()).await {
+        match retain(&vault, now_ms()).await {
             Ok(0) => {}
             Ok(gone) => tracing::info!("{gone} recordings went, oldest first"),
-            Err(error) => tracing::error!("retention failed: {error}"),
+            Err(error) => tracing::error!("retention failed: {:#}", anyhow::Error::from(error)),
         }
         let catalogue = vault.catalogue();
         let names = vault.integrations.clone();
         let forget = tokio::task::spawn_blocking(move || {
             let mut catalogue = catalogue.lock().unwrap_or_else(PoisonError::into_inner);
+            catalogue.lay_ballast();
             catalogue.forget(now_ms() - EVENTS_MS, &names)
         });
         if let Ok(Err(error)) = forget.await {
-            tracing::error!("{error}");
+            tracing::error!("{:#}", anyhow::Error::from(error));
         }
         // Elapsing is one of the two reasons to go on.
         drop(tokio::time::timeout(RETAIN_EVERY, vault.stored()).await);

@@ -79,6 +79,7 @@ async fn a_recording_comes_back_whole_in_parts_and_as_an_event() {
         .await
         .unwrap();
     assert_eq!(outside.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(outside.headers()["content-range"], "bytes */10");
     let head = vault
         .client
         .head(vault.url(&media))

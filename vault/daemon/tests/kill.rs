@@ -15,7 +15,7 @@ use std::time::Duration;
 use support::{Vault, name};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use vault_api::{Event, Page};
+use vault_api::{Event, Page, header};
 
 const KILLS: u64 = 12;
 
@@ -73,7 +73,16 @@ async fn what_was_acknowledged_survives_and_is_told_of() {
             loop {
                 number += 1;
                 let body = vec![u8::try_from(number % 251).unwrap(); 20_000];
-                let answer = vault.upload(&name("gate", number)).body(body).send().await;
+                let file = name("gate", number);
+                // Every other one is handed over by its path.
+                let request = if number % 2 == 0 {
+                    vault.upload(&file).body(body)
+                } else {
+                    let source = vault.root.join("agents").join(&file);
+                    std::fs::write(&source, body).unwrap();
+                    vault.upload(&file).header(header::HANDOFF, source.as_str())
+                };
+                let answer = request.send().await;
                 match answer {
                     Ok(answer) if answer.status().is_success() => acknowledged.insert(number),
                     _ => return,
@@ -117,6 +126,13 @@ async fn what_was_acknowledged_survives_and_is_told_of() {
             vec![u8::try_from(number % 251).unwrap(); 20_000],
             "{key}"
         );
+    }
+    // A hand-over that nobody heard of is on one side or the other, never on none.
+    for handed in (1_700_000_001..=number).filter(|number| number % 2 == 1) {
+        let file = name("gate", handed);
+        let taken = recordings.iter().any(|r| r.key == format!("site/{file}"));
+        let kept = vault.root.join("agents").join(&file).exists();
+        assert!(taken != kept, "{file}: taken {taken}, kept {kept}");
     }
     let ids: BTreeSet<_> = recordings.iter().map(|recording| recording.id).collect();
     let staging = vault.root.join("recordings/.staging");

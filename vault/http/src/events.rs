@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
@@ -27,9 +28,10 @@ pub(crate) struct EventsQuery {
 pub(crate) async fn list(
     State(vault): State<Arc<Vault>>,
     headers: HeaderMap,
-    Query(query): Query<EventsQuery>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Json<Vec<Event>>, Refusal> {
     vault.keys.require_admin(&headers)?;
+    let Query(query) = query.map_err(|error| Refusal::query(&error))?;
     let wait = Duration::from_millis(query.wait_ms.unwrap_or(0)).min(WAIT_MAX);
     let deadline = Instant::now() + wait;
     let mut news = vault.news();
@@ -39,7 +41,7 @@ pub(crate) async fn list(
             .ask(move |c| c.events(after, query.recording, LIMIT))
             .await;
         let found = found.map_err(|error| Refusal::internal(&error))?;
-        if !found.is_empty() {
+        if !found.is_empty() || vault.stopping() {
             return Ok(Json(found));
         }
         match tokio::time::timeout_at(deadline, news.changed()).await {

@@ -16,7 +16,6 @@ mod vault;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::routing::{get, post};
 
 pub use auth::{AccountKeys, Keys};
@@ -28,8 +27,8 @@ pub use vault::{Vault, VaultError, now_ms};
 pub fn router(vault: Arc<Vault>) -> Router {
     let ok = || async { "ok\n" };
     Router::new()
-        .route("/healthz", get(ok))
-        .route("/api/health", get(ok))
+        .route("/healthz", get(metrics::health))
+        .route("/api/health", get(metrics::health))
         .route("/metrics", get(metrics::show))
         .route("/api/ping", post(upload::ping))
         // The Go agent tells of itself here every 10 s; nothing of it is kept yet.
@@ -40,6 +39,7 @@ pub fn router(vault: Arc<Vault>) -> Router {
         .route("/api/recordings/{id}/media", get(recordings::media))
         .route("/api/events", get(events::list))
         .route("/api/usage", get(metrics::usage))
-        .fallback(|| async { (StatusCode::NOT_FOUND, problem::absent()) })
+        .fallback(problem::absent)
+        .method_not_allowed_fallback(problem::other_method)
         .with_state(vault)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use vault_api::Usage;
 
@@ -26,6 +26,20 @@ async fn read(vault: &Vault) -> Result<Usage, VaultError> {
         disk_free: space.free,
         disk_total: space.total,
     })
+}
+
+/// Well means: the catalogue answers and the provider's folder is there.
+pub(crate) async fn health(State(vault): State<Arc<Vault>>) -> Result<&'static str, Refusal> {
+    let totals = vault.ask(|catalogue| catalogue.totals()).await;
+    let space = totals.and_then(|_| Ok(vault.provider.space()?));
+    match space {
+        Ok(_) => Ok("ok\n"),
+        Err(error) => Err(Refusal {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            word: "unhealthy",
+            ..Refusal::internal(&error)
+        }),
+    }
 }
 
 pub(crate) async fn usage(

@@ -1,7 +1,9 @@
 //! Answers that are not a success: a status, a stable word and a sentence.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::extract::rejection::QueryRejection;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use vault_api::Problem;
 
@@ -25,18 +27,19 @@ impl Refusal {
 
     /// Something of ours failed; the client may try again. Details go to the log.
     pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        tracing::error!("{text}");
+        tracing::error!("{}", chain(error));
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal_error",
             "the vault failed; its log says why",
+        )
+    }
+
+    pub(crate) fn query(rejection: &QueryRejection) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "query_invalid",
+            rejection.body_text(),
         )
     }
 
@@ -49,20 +52,44 @@ impl Refusal {
     }
 }
 
+/// An error and what caused it, in one line for the log.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = Problem {
             status: self.word.to_owned(),
             message: self.message,
         };
-        (self.status, Json(body)).into_response()
+        let mut answer = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110, section 15.5.2, wants the scheme named.
+            let scheme = HeaderValue::from_static("Bearer");
+            answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        answer
     }
 }
 
-/// Body for paths that are not ours.
-pub(crate) fn absent() -> Json<Problem> {
-    Json(Problem {
-        status: "not_found".to_owned(),
-        message: "there is no such call".to_owned(),
-    })
+/// For paths that are not ours.
+pub(crate) async fn absent() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is no such call")
+}
+
+/// For paths that are ours, asked in another way.
+pub(crate) async fn other_method() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this call takes another method",
+    )
 }

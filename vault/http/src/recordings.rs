@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::response::IntoResponse;
 use camino::Utf8PathBuf;
 use futures::stream;
 use serde::Deserialize;
@@ -30,9 +32,10 @@ pub(crate) struct ListQuery {
 pub(crate) async fn list(
     State(vault): State<Arc<Vault>>,
     headers: HeaderMap,
-    Query(query): Query<ListQuery>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<Page>, Refusal> {
     vault.keys.require_any(&headers)?;
+    let Query(query) = query.map_err(|error| Refusal::query(&error))?;
     let after = query.after.as_deref().map(str::parse).transpose();
     let after = after.map_err(|error: vault_catalogue::NotAToken| {
         Refusal::new(StatusCode::BAD_REQUEST, "after_invalid", error.to_string())
@@ -45,13 +48,14 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     State(vault): State<Arc<Vault>>,
     headers: HeaderMap,
-    Path(id): Path<i64>,
+    id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<Recording>, Refusal> {
     vault.keys.require_any(&headers)?;
     Ok(Json(find(&vault, id).await?))
 }
 
-async fn find(vault: &Vault, id: i64) -> Result<Recording, Refusal> {
+async fn find(vault: &Vault, id: Result<Path<i64>, PathRejection>) -> Result<Recording, Refusal> {
+    let Path(id) = id.map_err(|_| Refusal::not_found())?;
     let found = vault.ask(move |catalogue| catalogue.by_id(id)).await;
     found
         .map_err(|error| Refusal::internal(&error))?
@@ -61,7 +65,7 @@ async fn find(vault: &Vault, id: i64) -> Result<Recording, Refusal> {
 pub(crate) async fn media(
     State(vault): State<Arc<Vault>>,
     headers: HeaderMap,
-    Path(id): Path<i64>,
+    id: Result<Path<i64>, PathRejection>,
 ) -> Result<Response<Body>, Refusal> {
     vault.keys.require_any(&headers)?;
     let recording = find(&vault, id).await?;
@@ -90,11 +94,13 @@ pub(crate) async fn media(
             (answer.header(header::CONTENT_RANGE, range), start, length)
         }
         Wanted::Unsatisfiable => {
-            let answer = answer
-                .status(StatusCode::RANGE_NOT_SATISFIABLE)
-                .header(header::CONTENT_RANGE, format!("bytes */{size}"))
-                .body(Body::empty());
-            return Ok(answer.expect("invariant: fixed headers are valid"));
+            let refusal = Refusal::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "range_not_satisfiable",
+                format!("the recording has {size} bytes"),
+            );
+            let range = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
+            return Ok((range, refusal).into_response());
         }
     };
     let pieces = stream::try_unfold((start, length), move |(start, left)| {

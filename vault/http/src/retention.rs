@@ -1,6 +1,9 @@
 //! What goes, oldest first: by age, by quota, and so that the disk never fills.
 
-use crate::vault::{Vault, VaultError};
+use std::sync::Arc;
+
+use crate::problem::chain;
+use crate::vault::{Vault, VaultError, now_ms};
 
 /// How much footage stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,11 +17,27 @@ pub struct Policy {
 /// Recordings looked at between two looks at the disk.
 const BATCH: usize = 50;
 
+/// Makes what room the policy allows, for an upload that found none.
+pub(crate) async fn make_room(vault: &Arc<Vault>) {
+    let vault = Arc::clone(vault);
+    // Its own task: a client that leaves must not stop it between row and object.
+    let room = tokio::spawn(async move { retain(&vault, now_ms()).await });
+    match room.await {
+        Ok(Ok(gone)) => tracing::warn!("the disk is full; {gone} recordings went, oldest first"),
+        Ok(Err(error)) => {
+            tracing::error!("the disk is full and retention failed: {}", chain(&error));
+        }
+        Err(error) => tracing::error!("retention did not end: {error}"),
+    }
+}
+
 /// Deletes what the policy no longer wants; returns how many recordings went.
 ///
 /// The catalogue is told first: a crash in between leaves an object that the next start takes up
 /// again, never a recording without an object.
-pub async fn retain(vault: &Vault, policy: Policy, now_ms: i64) -> Result<usize, VaultError> {
+pub async fn retain(vault: &Vault, now_ms: i64) -> Result<usize, VaultError> {
+    let _turn = vault.retaining.lock().await;
+    let policy = vault.policy;
     let mut gone = 0;
     loop {
         let (oldest, totals) = vault

@@ -12,9 +12,10 @@ use vault_api::header::{
     CAMERA, DEVICE, DIRECTORY, DURATION, FILE_NAME, HANDOFF, SHA256, TIMESTAMP,
 };
 use vault_catalogue::Added;
-use vault_storage::{RecordingName, StorageError, is_file_name};
+use vault_storage::{RecordingName, StorageError, StoredObject, is_file_name};
 
 use crate::problem::Refusal;
+use crate::retention::make_room;
 use crate::vault::{Announced, Vault, VaultError};
 
 /// The keys are right.
@@ -38,39 +39,48 @@ pub(crate) async fn store(
         .ask(move |catalogue| catalogue.by_key(&account, &key))
         .await;
     let handoff = text(&headers, HANDOFF);
-    if let Some(known) = known.map_err(|error| refusal(&error))? {
+    let known = known.map_err(|error| refusal(&error))?.filter(|known| {
+        // Where the object was lost, the copy that is offered now must not be turned away.
+        let size = vault.provider.size(Utf8Path::new(&known.location));
+        size.is_some() && size == u64::try_from(known.bytes).ok()
+    });
+    if let Some(known) = known {
         // The repeated file of an agent that did not hear our answer is of no more use.
         if let Some(source) = handoff
-            && let Err(error) = vault
-                .provider
-                .take(&known.key, Utf8Path::new(source), &vault.handoff)
-                .await
+            && let Err(error) = take(&vault, &known.key, source).await
         {
             tracing::debug!("a repeated hand-off was left alone: {error}");
         }
         return Ok(acknowledge(Added::Duplicate(known)));
     }
-    let object = match handoff {
-        Some(source) => {
-            vault
-                .provider
-                .take(&announced.key, Utf8Path::new(source), &vault.handoff)
-                .await
-        }
+    let key = announced.key.as_str();
+    let mut object = match handoff {
+        Some(source) => take(&vault, key, source).await,
         None => {
-            let announced_sum = text(&headers, SHA256);
-            vault
-                .provider
-                .put(&announced.key, body.into_data_stream(), announced_sum)
-                .await
+            let sum = text(&headers, SHA256);
+            let body = body.into_data_stream();
+            vault.provider.put(key, body, sum).await
         }
     };
+    if matches!(&object, Err(error) if error.is_full()) {
+        make_room(&vault).await;
+        // A body is gone, and its agent sends it again; a file is still there.
+        if let Some(source) = handoff {
+            object = take(&vault, key, source).await;
+        }
+    }
     let object = object.map_err(|error| refusal(&error.into()))?;
-    let added = vault
-        .note(announced, object)
-        .await
-        .map_err(|error| refusal(&error))?;
-    Ok(acknowledge(added))
+    let mut added = vault.note(announced.clone(), object.clone()).await;
+    if matches!(&added, Err(error) if error.is_full()) {
+        make_room(&vault).await;
+        added = vault.note(announced, object).await;
+    }
+    Ok(acknowledge(added.map_err(|error| refusal(&error))?))
+}
+
+async fn take(vault: &Vault, key: &str, source: &str) -> Result<StoredObject, StorageError> {
+    let source = Utf8Path::new(source);
+    vault.provider.take(key, source, &vault.handoff).await
 }
 
 fn acknowledge(added: Added) -> Json<Stored> {
@@ -151,6 +161,13 @@ fn announced(vault: &Vault, headers: &HeaderMap) -> Result<Announced, Refusal> {
 }
 
 fn refusal(error: &VaultError) -> Refusal {
+    if error.is_full() {
+        return Refusal::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "storage_full",
+            "the disk is full; the upload was not kept",
+        );
+    }
     let VaultError::Storage(storage) = error else {
         return Refusal::internal(error);
     };
@@ -176,11 +193,6 @@ fn refusal(error: &VaultError) -> Refusal {
         StorageError::Refused { reason, .. } => {
             Refusal::new(StatusCode::CONFLICT, "handoff_refused", *reason)
         }
-        full if full.is_full() => Refusal::new(
-            StatusCode::INSUFFICIENT_STORAGE,
-            "storage_full",
-            "the disk is full; the upload was not kept",
-        ),
         StorageError::Io { .. } => Refusal::internal(error),
     }
 }

@@ -1,5 +1,6 @@
 //! The vault itself: provider and catalogue, and the order in which they are told.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,7 @@ use vault_catalogue::{Added, Catalogue, CatalogueError, NewRecording};
 use vault_storage::{FilesystemProvider, RecordingName, StorageError, StoredObject};
 
 use crate::auth::Keys;
+use crate::retention::Policy;
 
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
@@ -18,6 +20,17 @@ pub enum VaultError {
     Storage(#[from] StorageError),
     #[error("a task of the vault did not end")]
     Task(#[from] tokio::task::JoinError),
+}
+
+impl VaultError {
+    /// The disk has no room.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Catalogue(error) => error.is_full(),
+            Self::Storage(error) => error.is_full(),
+            Self::Task(_) => false,
+        }
+    }
 }
 
 /// Everything that serving a request takes.
@@ -32,11 +45,16 @@ pub struct Vault {
     pub provider: FilesystemProvider,
     /// Names of the integrations that events go to.
     pub integrations: Vec<String>,
+    /// What stays, and for how long.
+    pub policy: Policy,
+    /// Held while footage goes, so that nobody counts the same excess twice.
+    pub(crate) retaining: tokio::sync::Mutex<()>,
     catalogue: Arc<Mutex<Catalogue>>,
     /// Counts changes of the outbox, so that nobody has to poll it.
     news: watch::Sender<u64>,
     /// Wakes retention after an upload.
     stored: tokio::sync::Notify,
+    stopping: AtomicBool,
 }
 
 /// What is known of an upload before its bytes are.
@@ -55,6 +73,7 @@ impl Vault {
         provider: FilesystemProvider,
         catalogue: Catalogue,
         integrations: Vec<String>,
+        policy: Policy,
     ) -> Self {
         Self {
             account: account.name.clone(),
@@ -63,9 +82,12 @@ impl Vault {
             keys,
             provider,
             integrations,
+            policy,
+            retaining: tokio::sync::Mutex::new(()),
             catalogue: Arc::new(Mutex::new(catalogue)),
             news: watch::Sender::new(0),
             stored: tokio::sync::Notify::new(),
+            stopping: AtomicBool::new(false),
         }
     }
 
@@ -95,8 +117,10 @@ impl Vault {
     }
 
     /// Notes an object that is on disk; only then it may be acknowledged.
+    ///
+    /// A client that leaves meanwhile changes nothing: the event is still told of at once.
     pub(crate) async fn note(
-        &self,
+        self: &Arc<Self>,
         announced: Announced,
         object: StoredObject,
     ) -> Result<Added, VaultError> {
@@ -111,10 +135,24 @@ impl Vault {
             stored_ms: now_ms(),
             location: object.location.into_string(),
         };
-        let added = self.ask(move |catalogue| catalogue.add(&new)).await?;
+        let vault = Arc::clone(self);
+        let noted = tokio::task::spawn_blocking(move || {
+            let added = lock(&vault.catalogue).add(&new)?;
+            vault.tell();
+            vault.stored.notify_one();
+            Ok(added)
+        });
+        noted.await?
+    }
+
+    /// Lets go of everyone who waits for events; the process is about to end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         self.tell();
-        self.stored.notify_one();
-        Ok(added)
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Wakes everyone who waits for events.
@@ -137,6 +175,8 @@ impl Vault {
             if catalogue.by_key(&self.account, &object.key)?.is_some() {
                 continue;
             }
+            // The crash may have come between its name and the disk.
+            self.provider.sync(&object.location)?;
             catalogue.add(&NewRecording {
                 account: self.account.clone(),
                 key: object.key,

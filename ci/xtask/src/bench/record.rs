@@ -17,7 +17,7 @@ use crate::repository::Repository;
 
 /// Ours against `ffmpeg -c copy`. The aim is 0.6; 0.59 to 0.64 is measured, the rest is room for a
 /// busy machine.
-const CPU_LIMIT: f64 = 0.75;
+const CPU_LIMIT: f64 = 0.7;
 /// 8 MiB against ffmpeg's 53 are 0.15; twice that is a leak or a second allocator arena.
 const MEMORY_LIMIT: f64 = 0.3;
 

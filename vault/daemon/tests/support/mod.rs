@@ -18,7 +18,7 @@ pub(crate) struct Vault {
     pub(crate) root: Utf8PathBuf,
     pub(crate) config: VaultConfig,
     pub(crate) client: Client,
-    process: Option<Child>,
+    pub(crate) process: Option<Child>,
 }
 
 impl Vault {

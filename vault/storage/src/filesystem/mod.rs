@@ -303,6 +303,14 @@ impl FilesystemProvider {
         removed.await.map_err(io_error("remove", location))
     }
 
+    /// Puts an object on disk that somebody else may have left in the cache.
+    pub fn sync(&self, location: &Utf8Path) -> Result<(), StorageError> {
+        let synced = open_plain(location)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| folder_of(location)?.sync_all());
+        synced.map_err(io_error("sync", location))
+    }
+
     pub fn space(&self) -> Result<DiskSpace, StorageError> {
         let stat = statvfs(self.root.as_std_path())
             .map_err(|error| io_error("measure", &self.root)(error.into()))?;
