@@ -67,7 +67,7 @@ impl Machine {
 
     #[track_caller]
     fn stakeout(&self, code: i32, words: &[&str]) -> String {
-        let profile = ["--profile", "/root/site.yaml"];
+        let profile = ["--profile", "/etc/site.yaml"];
         self.expect(
             code,
             &[&["/opt/stakeout/stakeout"], words, &profile].concat(),
@@ -86,7 +86,7 @@ impl Machine {
             "/opt/stakeout/stakeout",
             "status",
             "--profile",
-            "/root/site.yaml",
+            "/etc/site.yaml",
         ];
         self.run(&words).status.success()
     }
@@ -120,7 +120,7 @@ fn a_site_is_hardened_comes_back_after_a_reboot_and_leaves_without_a_trace() {
         return;
     }
     let machine = Machine::boot();
-    machine.expect(0, &["cp", "/opt/profiles/demo.yaml", "/root/site.yaml"]);
+    machine.expect(0, &["cp", "/opt/profiles/demo.yaml", "/etc/site.yaml"]);
     let install = [
         "install",
         "--yes",
@@ -172,7 +172,7 @@ fn a_site_is_hardened_comes_back_after_a_reboot_and_leaves_without_a_trace() {
 
     let agent = machine.pid("agent-demo");
     let yard = "s/^cameras:/cameras:\\n  - { name: yard, test: scene }/";
-    machine.expect(0, &["sed", "-i", yard, "/root/site.yaml"]);
+    machine.expect(0, &["sed", "-i", yard, "/etc/site.yaml"]);
     machine.stakeout(3, &["plan"]);
     machine.stakeout(0, &install);
     assert_eq!(
