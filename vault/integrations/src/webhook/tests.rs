@@ -71,7 +71,11 @@ async fn a_redirect_is_not_followed_and_the_event_comes_again_before_the_next() 
     let (_news, receiver) = watch::channel(0);
     let delivery = tokio::spawn(deliver(webhook, Arc::clone(&catalogue), receiver));
     let mut heard = Vec::new();
-    for answer in ["302 Found\r\nlocation: /elsewhere", "200 OK", "204 No Content"] {
+    for answer in [
+        "302 Found\r\nlocation: /elsewhere",
+        "200 OK",
+        "204 No Content",
+    ] {
         let (head, body) = serve(&listener, answer).await;
         assert!(head.starts_with("POST /hook HTTP/1.1"), "{head}");
         let signed = format!("{SIGNATURE_HEADER}: {}", signature(SECRET, body.as_bytes()));
