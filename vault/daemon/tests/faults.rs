@@ -16,11 +16,27 @@ use camino::{Utf8Path, Utf8PathBuf};
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Vault, name};
-use vault_api::{Event, Page, Problem, Stored, header};
+use vault_api::{Event, Page, Problem, Recording, Stored, header};
 
 async fn page(vault: &Vault) -> Page {
     let answer = vault.admin("api/recordings").send().await;
     answer.unwrap().json().await.unwrap()
+}
+
+/// The recordings, when each has its object; retention may be between the two while we look.
+async fn whole(vault: &Vault) -> Vec<Recording> {
+    for _ in 0..200 {
+        let recordings = page(vault).await.recordings;
+        let whole = recordings.iter().all(|recording| {
+            let size = fs::metadata(&recording.location).map(|found| found.len());
+            size.is_ok_and(|size| i64::try_from(size) == Ok(recording.bytes))
+        });
+        if whole {
+            return recordings;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a recording has no object");
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -213,20 +229,34 @@ async fn a_disk_that_others_filled_is_left_by_the_oldest_footage() {
     let (answer, said) = (sent.status(), sent.text().await.unwrap());
     assert_eq!(answer, StatusCode::OK, "{said}");
 
-    // Retention may be between a row and its object while we look.
-    for _ in 0..200 {
-        let recordings = page(&vault).await.recordings;
-        assert!(recordings[0].start_ms >= 1_700_000_200_000);
-        let whole = recordings.iter().all(|recording| {
-            let size = fs::metadata(&recording.location).map(|found| found.len());
-            size.is_ok_and(|size| i64::try_from(size) == Ok(recording.bytes))
-        });
-        if whole {
-            return;
+    assert!(whole(&vault).await[0].start_ms >= 1_700_000_200_000);
+}
+
+/// A disk that fills: the oldest footage makes room, and what is acknowledged is there.
+#[tokio::test]
+async fn a_full_disk_takes_new_footage_and_gives_up_the_oldest() {
+    let mut vault = Vault::new(None);
+    let Some(_disk) = Disk::mount(&vault.root.join("recordings"), "4m") else {
+        eprintln!("skipped: this user may not mount a tmpfs");
+        return;
+    };
+    vault.config.retention.reserve_bytes = Some(1 << 20);
+    vault.start().await;
+    let mut stored = 0;
+    for n in 0..40 {
+        let upload = vault.upload(&name("gate", 1_700_000_000 + n));
+        let answer = upload.body(vec![7; 500_000]).send().await.unwrap();
+        match answer.status() {
+            StatusCode::OK => stored += 1,
+            StatusCode::INSUFFICIENT_STORAGE => {}
+            other => panic!("{other}"),
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("a recording has no object");
+    assert!(stored >= 30, "only {stored} of 40 uploads were taken");
+    assert!(
+        whole(&vault).await[0].start_ms >= 1_700_000_030_000,
+        "the newest are kept"
+    );
 }
 
 #[tokio::test]
