@@ -4,12 +4,12 @@
 //! vault could not even forget its oldest footage, and so never make room again.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Read};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 /// The journal's index (32 KiB) and the transactions of some hundred removals.
-const BYTES: usize = 2 << 20;
+const BYTES: u64 = 2 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Ballast {
@@ -26,15 +26,17 @@ impl Ballast {
     /// Lays it, where it is not there and there is room. Without it everything works but a disk
     /// that is full to the last byte.
     pub(crate) fn lay(&self) {
-        if self.path.exists() {
+        // A crash may have left a part of it, which would help nobody.
+        if fs::metadata(&self.path).is_ok_and(|found| found.len() == BYTES) {
             return;
         }
         // Written out, since a sparse file holds no room.
-        let laid = fs::File::create(&self.path).and_then(|mut file| {
-            file.write_all(&vec![0x5a; BYTES])
-                .and_then(|()| file.sync_all())
-        });
-        if laid.is_err() {
+        let lay = || {
+            let mut file = fs::File::create(&self.path)?;
+            io::copy(&mut io::repeat(0x5a).take(BYTES), &mut file)?;
+            file.sync_all()
+        };
+        if lay().is_err() {
             self.drop();
         }
     }

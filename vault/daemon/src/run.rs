@@ -101,10 +101,7 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
         names,
         policy(config),
     ));
-    let adopted = vault.adopt()?;
-    if adopted > 0 {
-        tracing::info!("took up {adopted} recordings that the catalogue did not know");
-    }
+    take_up(&vault).await?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -142,6 +139,29 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
         .unwrap_or_else(PoisonError::into_inner)
         .checkpoint()?;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Takes up what a crash left without a row. A full disk gives up its oldest footage for that, and
+/// never keeps the vault from starting.
+async fn take_up(vault: &Vault) -> anyhow::Result<()> {
+    let mut adopted = vault.adopt();
+    if matches!(&adopted, Err(error) if error.is_full()) {
+        if let Err(error) = retain(vault, now_ms()).await {
+            tracing::error!("retention failed: {:#}", anyhow::Error::from(error));
+        }
+        adopted = vault.adopt();
+    }
+    match adopted {
+        Ok(0) => {}
+        Ok(adopted) => {
+            tracing::info!("took up {adopted} recordings that the catalogue did not know");
+        }
+        Err(error) if error.is_full() => {
+            tracing::error!("the disk is full; what the catalogue does not know stays aside");
+        }
+        Err(error) => return Err(error.into()),
+    }
     Ok(())
 }
 

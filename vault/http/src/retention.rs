@@ -34,7 +34,8 @@ pub(crate) async fn make_room(vault: &Arc<Vault>) {
 /// Deletes what the policy no longer wants; returns how many recordings went.
 ///
 /// The catalogue is told first: a crash in between leaves an object that the next start takes up
-/// again, never a recording without an object.
+/// again, never a recording without an object; only on a disk without any room it is the other way
+/// round, and the next round takes the row.
 pub async fn retain(vault: &Vault, now_ms: i64) -> Result<usize, VaultError> {
     let _turn = vault.retaining.lock().await;
     let policy = vault.policy;
@@ -62,10 +63,21 @@ pub async fn retain(vault: &Vault, now_ms: i64) -> Result<usize, VaultError> {
             }
             excess = excess.saturating_sub(u64::try_from(recording.bytes).unwrap_or(0));
             let location = camino::Utf8PathBuf::from(recording.location.clone());
-            vault
-                .ask(move |catalogue| catalogue.expire(&recording, now_ms))
-                .await?;
-            vault.provider.delete(&location).await?;
+            let known = recording.clone();
+            let told = vault.ask(move |catalogue| catalogue.expire(&known, now_ms));
+            match told.await {
+                // Not even the row's removal finds room, so the object makes some first.
+                Err(error) if error.is_full() => {
+                    vault.provider.delete(&location).await?;
+                    vault
+                        .ask(move |catalogue| catalogue.expire(&recording, now_ms))
+                        .await?;
+                }
+                told => {
+                    told?;
+                    vault.provider.delete(&location).await?;
+                }
+            }
             batch += 1;
         }
         gone += batch;
