@@ -34,9 +34,11 @@ pub fn profile(site: &str, rest: &str) -> String {
     format!("version: 1\nsite: {site}\ntarget: host\n{rest}")
 }
 
-/// The repository.
+/// The repository that cargo runs the tests for; several checkouts may share a target folder.
 pub fn root() -> Utf8PathBuf {
-    Utf8Path::new(env!("CARGO_MANIFEST_DIR"))
+    let here = env::var("CARGO_MANIFEST_DIR");
+    let here = here.unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    Utf8Path::new(&here)
         .parent()
         .expect("tests/ has a parent")
         .to_owned()

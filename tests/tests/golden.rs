@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use e2e::root;
 use installer_plan::host::{Level, plan, plan_uninstall};
 use installer_plan::{
     Action, DataDirectory, Disk, Facts, HostAction, Machine, Owned, PathFact, PortFact, Receipt,
@@ -27,13 +28,6 @@ impl Lists for Folder {
     fn fetch(&self, path: &Utf8Path) -> io::Result<Vec<u8>> {
         fs::read(self.0.join(path))
     }
-}
-
-fn root() -> Utf8PathBuf {
-    Utf8Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_owned()
 }
 
 fn profiles() -> Vec<(String, Profile)> {

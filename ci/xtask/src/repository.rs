@@ -12,9 +12,13 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// The repository that this program was built from.
+    /// The repository that cargo runs this program for. Several checkouts share a target folder,
+    /// so where the program was built tells nothing.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        let root = Utf8PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        let here = std::env::var("CARGO_MANIFEST_DIR");
+        let here = here.unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+        let root = Utf8PathBuf::from(here)
+            .join("../..")
             .canonicalize_utf8()
             .context("cannot find the repository that xtask was built from")?;
         ensure!(
