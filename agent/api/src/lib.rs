@@ -11,6 +11,10 @@
 //! | `GET /api/recordings?camera=NAME` | `Vec<`[`Recording`]`>`, newest first; bearer token |
 //! | `GET /api/recordings/{file}` | `video/mp4` with ranges; bearer token |
 
+mod files;
+
+pub use files::{FileAnswer, FileRequest, Present};
+
 use serde::{Deserialize, Serialize};
 
 /// Answer of `/healthz`: the process works, whatever its cameras do.

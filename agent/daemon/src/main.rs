@@ -7,6 +7,7 @@
 mod camera;
 mod decoder;
 mod events;
+mod files;
 mod logging;
 mod motion;
 mod run;
@@ -54,6 +55,9 @@ enum Command {
     Decode,
     /// Finish recordings that a crash left open in a camera's directory.
     Repair { directory: Utf8PathBuf },
+    /// Change a site's folder, as requests on standard input say; used by the installer.
+    #[command(hide = true)]
+    Files { root: Utf8PathBuf },
     /// Print the version.
     Version,
 }
@@ -90,6 +94,7 @@ fn perform(command: Command) -> anyhow::Result<()> {
             }
             Ok(())
         }
+        Command::Files { root } => files::serve(&root),
         Command::Version => {
             writeln!(
                 std::io::stdout(),
