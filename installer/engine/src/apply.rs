@@ -73,7 +73,7 @@ pub async fn apply<W: World>(
         return Err(ApplyError::Checks(errors));
     }
     let begun = Instant::now();
-    let found = world.read_receipt().map_err(ApplyError::Receipt)?;
+    let found = world.read_receipt().await.map_err(ApplyError::Receipt)?;
     let settled = found
         .as_ref()
         .is_some_and(|r| r.pending.is_none() && r.owned == plan.owned);
@@ -86,7 +86,7 @@ pub async fn apply<W: World>(
     }
     if plan.is_empty() && found.is_none() && plan.operation == Operation::Uninstall {
         // A removal that was cut short after its receipt had gone.
-        world.erase_receipt().map_err(ApplyError::Receipt)?;
+        world.erase_receipt().await.map_err(ApplyError::Receipt)?;
         report(Event::Applied {
             changed: 0,
             ms: millis(begun.elapsed()),
@@ -94,7 +94,7 @@ pub async fn apply<W: World>(
         return Ok(Applied { changed: 0 });
     }
     let mut receipt = begin(plan, installer, found);
-    world.write_receipt(&receipt).map_err(ApplyError::Receipt)?;
+    world.write_receipt(&receipt).await.map_err(ApplyError::Receipt)?;
     report(Event::Started {
         steps: plan.steps.len(),
     });
@@ -103,7 +103,7 @@ pub async fn apply<W: World>(
     for (index, step) in plan.steps.iter().enumerate() {
         let result = run_step(plan, index, step, world, report).await;
         if let Err(error) = result {
-            world.write_receipt(&receipt).map_err(ApplyError::Receipt)?;
+            world.write_receipt(&receipt).await.map_err(ApplyError::Receipt)?;
             report(Event::StepFailed {
                 index,
                 id: step.id.clone(),
@@ -119,11 +119,11 @@ pub async fn apply<W: World>(
             state.1 = StepState::Done;
         }
         if noted.elapsed() >= NOTE_EVERY {
-            world.write_receipt(&receipt).map_err(ApplyError::Receipt)?;
+            world.write_receipt(&receipt).await.map_err(ApplyError::Receipt)?;
             noted = Instant::now();
         }
     }
-    finish(plan, receipt, world)?;
+    finish(plan, receipt, world).await?;
     report(Event::Applied {
         changed: plan.steps.len(),
         ms: millis(begun.elapsed()),
@@ -165,10 +165,14 @@ fn begin(plan: &Plan, installer: &str, found: Option<Receipt>) -> Receipt {
     receipt
 }
 
-fn finish<W: World>(plan: &Plan, mut receipt: Receipt, world: &mut W) -> Result<(), ApplyError> {
+async fn finish<W: World>(
+    plan: &Plan,
+    mut receipt: Receipt,
+    world: &mut W,
+) -> Result<(), ApplyError> {
     let removed = plan.operation == Operation::Uninstall && plan.owned == Owned::default();
     if removed {
-        return world.erase_receipt().map_err(ApplyError::Receipt);
+        return world.erase_receipt().await.map_err(ApplyError::Receipt);
     }
     receipt.pending = None;
     receipt.revision += 1;
@@ -176,7 +180,7 @@ fn finish<W: World>(plan: &Plan, mut receipt: Receipt, world: &mut W) -> Result<
     if plan.operation == Operation::Uninstall {
         receipt.verified = None;
     }
-    world.write_receipt(&receipt).map_err(ApplyError::Receipt)
+    world.write_receipt(&receipt).await.map_err(ApplyError::Receipt)
 }
 
 async fn run_step<W: World>(
@@ -256,7 +260,10 @@ async fn run_step<W: World>(
 
 fn deadline(condition: &Condition) -> Duration {
     let seconds = match condition {
-        Condition::Healthy {
+        Condition::Container {
+            deadline_seconds, ..
+        }
+        | Condition::Healthy {
             deadline_seconds, ..
         }
         | Condition::Listening {

@@ -38,6 +38,14 @@ impl EffectError {
         }
     }
 
+    /// A step of one target was handed to another's adapter.
+    pub fn foreign(target: &str) -> Self {
+        Self::new(
+            ErrorKind::Bug,
+            format!("{target} cannot do a step of another target"),
+        )
+    }
+
     #[must_use]
     pub fn because(
         mut self,
@@ -60,10 +68,11 @@ pub enum Probe {
 
 /// A target as the engine sees it. Every effect can be repeated without harm.
 pub trait World {
-    fn read_receipt(&self) -> Result<Option<Receipt>, EffectError>;
-    fn write_receipt(&mut self, receipt: &Receipt) -> Result<(), EffectError>;
+    fn read_receipt(&self) -> impl Future<Output = Result<Option<Receipt>, EffectError>>;
+    fn write_receipt(&mut self, receipt: &Receipt)
+    -> impl Future<Output = Result<(), EffectError>>;
     /// Takes the receipt away, and the place where it lay when that is empty.
-    fn erase_receipt(&mut self) -> Result<(), EffectError>;
+    fn erase_receipt(&mut self) -> impl Future<Output = Result<(), EffectError>>;
     fn perform(&mut self, action: &Action) -> impl Future<Output = Result<(), EffectError>>;
     fn probe(&self, condition: &Condition) -> impl Future<Output = Probe>;
     /// The user asked to stop.

@@ -10,8 +10,8 @@ use installer_plan::{
     CameraFact, DataDirectory, Disk, Facts, Machine, PathFact, PortFact, Receipt, SecretFact,
     ServiceManager, Writable, host,
 };
-use installer_render::host::{Program, Role, SecretOrigin, secret_purposes, service_names};
-use installer_render::{Layout, SecretName};
+use installer_render::host::Program;
+use installer_render::{Layout, Role, SecretName, SecretOrigin, secret_purposes, service_names};
 use installer_spec::Profile;
 use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 

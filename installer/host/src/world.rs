@@ -9,8 +9,8 @@ use std::time::Duration;
 use camino::Utf8Path;
 use installer_engine::{EffectError, ErrorKind, Probe, World};
 use installer_plan::{Action, Condition, HostAction, Receipt, ServiceManager};
-use installer_render::host::{SecretOrigin, TEST_CAMERA_USER};
-use installer_render::{Layout, SecretName};
+
+use installer_render::{Layout, SecretName, SecretOrigin, TEST_CAMERA_USER};
 use installer_spec::Login;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -318,13 +318,13 @@ pub fn read_secret(layout: &Layout, purpose: &str) -> Result<String, EffectError
 }
 
 impl World for HostWorld {
-    fn read_receipt(&self) -> Result<Option<Receipt>, EffectError> {
+    async fn read_receipt(&self) -> Result<Option<Receipt>, EffectError> {
         read_receipt(&self.layout.receipt()).map_err(|error| {
             EffectError::new(ErrorKind::Environment, "cannot read the receipt").because(error)
         })
     }
 
-    fn write_receipt(&mut self, receipt: &Receipt) -> Result<(), EffectError> {
+    async fn write_receipt(&mut self, receipt: &Receipt) -> Result<(), EffectError> {
         self.effects.make_directories(self.layout.data())?;
         let mut text =
             serde_json::to_vec_pretty(receipt).expect("invariant: plain data serialises");
@@ -333,7 +333,7 @@ impl World for HostWorld {
             .write_file(&self.layout.receipt(), 0o600, None, &text)
     }
 
-    fn erase_receipt(&mut self) -> Result<(), EffectError> {
+    async fn erase_receipt(&mut self) -> Result<(), EffectError> {
         self.effects.remove_file(&self.layout.receipt())?;
         self.effects.remove_directory(self.layout.data(), false)?;
         // The folder of all sites goes with the last of them.
@@ -346,8 +346,10 @@ impl World for HostWorld {
     }
 
     fn perform(&mut self, action: &Action) -> impl Future<Output = Result<(), EffectError>> {
-        let Action::Host(action) = action;
-        std::future::ready(self.perform_now(action))
+        std::future::ready(match action {
+            Action::Host(action) => self.perform_now(action),
+            Action::Docker(_) => Err(EffectError::foreign("a host")),
+        })
     }
 
     async fn probe(&self, condition: &Condition) -> Probe {
@@ -383,6 +385,7 @@ impl World for HostWorld {
                 Some(_) => Probe::Met,
                 None => Probe::Waiting("it has not read its services".to_owned()),
             },
+            Condition::Container { .. } => Probe::Failed("a host has no containers".to_owned()),
             Condition::SupervisorGone { .. } => match read_supervisor(&self.layout) {
                 Some(pid) => Probe::Waiting(format!("process {pid} is stopping")),
                 None => Probe::Met,

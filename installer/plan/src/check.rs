@@ -40,3 +40,13 @@ impl Finding {
         }
     }
 }
+
+pub(crate) fn login_missing(camera: &str, reason: &str) -> Finding {
+    let variable = format!("STAKEOUT_LOGIN_{}", camera.to_uppercase().replace('-', "_"));
+    Finding::new(
+        Severity::Error,
+        "login-missing",
+        format!("no login for camera `{camera}`: {reason}"),
+        format!("answer at a terminal, set {variable}=user:password, or mend `credentials`"),
+    )
+}

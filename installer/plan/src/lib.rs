@@ -2,16 +2,19 @@
 //!
 //! Invariant: no clock, disk, network or randomness is used in this crate; the same profile and
 //! facts give the same plan, byte for byte, and no plan holds a secret.
-//! It must not know how a step is done. Start at [`host::plan`].
+//! It must not know how a step is done. Start at [`host::plan`] and [`docker::plan`].
 
 mod check;
 mod digest;
+pub mod docker;
 mod facts;
 pub mod host;
 mod plan;
 mod receipt;
+mod secret;
 mod show;
 mod storage;
+mod text;
 
 pub use check::{Finding, Severity};
 pub use digest::{Digest, digest_of};
@@ -22,4 +25,4 @@ pub use facts::{
 pub use plan::{Action, Change, Condition, HostAction, Operation, Plan, Step};
 pub use receipt::{Owned, Pending, Receipt, StepState, Verified, VerifiedHop};
 pub use show::{human_bytes, show};
-pub use storage::{StorageEstimate, estimate};
+pub use storage::{Promise, StorageEstimate, estimate};

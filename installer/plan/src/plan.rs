@@ -2,11 +2,13 @@
 
 use camino::Utf8PathBuf;
 use installer_render::SecretName;
-use installer_render::host::{Program, SecretOrigin};
+use installer_render::SecretOrigin;
+use installer_render::host::Program;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Finding;
 use crate::digest::{Digest, digest_of};
+use crate::docker::DockerAction;
 use crate::receipt::Owned;
 use crate::storage::StorageEstimate;
 
@@ -25,7 +27,7 @@ pub struct Plan {
     pub format: u32,
     pub operation: Operation,
     pub site: String,
-    /// `host`; later `docker`, `kubernetes`.
+    /// `host`, `docker`; later `kubernetes`.
     pub target: String,
     /// The machine it was made for.
     pub machine: String,
@@ -87,6 +89,7 @@ pub enum Change {
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     Host(HostAction),
+    Docker(DockerAction),
 }
 
 /// Changes to a host. Each can be repeated without harm.
@@ -164,6 +167,13 @@ pub enum HostAction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "until")]
 pub enum Condition {
+    /// The container runs, has this digest, and its own health command is content.
+    Container {
+        service: String,
+        name: String,
+        digest: Digest,
+        deadline_seconds: u64,
+    },
     /// `GET http://127.0.0.1:port/healthz` answers 200, from the process with this digest.
     Healthy {
         service: String,

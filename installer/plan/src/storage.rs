@@ -1,9 +1,13 @@
 //! How much footage fits.
 
+use std::collections::BTreeMap;
+
 use installer_spec::{Profile, Source, TestSource, When};
 use serde::{Deserialize, Serialize};
 
-use crate::facts::Facts;
+use crate::check::{Finding, Severity};
+use crate::facts::{CameraFact, Disk};
+use crate::show::{days, human_bytes};
 
 /// Taken for a camera that nobody could measure: 1080p at 25 frames per second, H.264.
 const ASSUMED_BITS_PER_SECOND: u64 = 4_000_000;
@@ -42,16 +46,61 @@ pub enum Limit {
     Disk,
 }
 
+/// What the owner has agreed to about retention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// The profile's retention is what must be kept.
+    Whole,
+    /// What the disk can hold is enough (`--accept-short-retention`).
+    Short,
+}
+
+/// Says when less footage fits than the profile promises. Where the disk is too small nothing
+/// begins, unless the owner has agreed; a quota is the owner's own word.
+pub(crate) fn retention_finding(storage: &StorageEstimate, promise: Promise) -> Option<Finding> {
+    let asked = storage
+        .retention_days
+        .filter(|asked| *asked > storage.days)?;
+    // What moves decides how much is written; nobody knows it beforehand.
+    if storage.on_motion == storage.cameras {
+        return None;
+    }
+    let (limit, severity) = match (storage.limit, promise) {
+        (Limit::Quota, _) => ("quota", Severity::Warning),
+        (Limit::Disk, Promise::Short) => ("disk", Severity::Warning),
+        (Limit::Disk, Promise::Whole) => ("disk", Severity::Error),
+    };
+    let message = format!(
+        "{} of footage are asked for, which is {} at {} a day; {} fit the {limit} ({})",
+        days(asked),
+        human_bytes((storage.bytes_per_day as f64 * asked) as u64),
+        human_bytes(storage.bytes_per_day),
+        days(storage.days),
+        human_bytes(storage.room_bytes),
+    );
+    let help = match severity {
+        Severity::Error => {
+            "give it a bigger disk, lower `retention` or the cameras' bit rate, or go on with \
+             --accept-short-retention"
+        }
+        _ => "the oldest footage goes first; give it more room, or lower the cameras' bit rate",
+    };
+    Some(Finding::new(severity, "retention-short", message, help))
+}
+
 /// Computes how many days of footage the site can hold.
-pub fn estimate(profile: &Profile, facts: &Facts) -> StorageEstimate {
+///
+/// `measured` holds cameras by name; `disk` is that of the data directory.
+pub fn estimate(
+    profile: &Profile,
+    measured: &BTreeMap<String, CameraFact>,
+    disk: Disk,
+) -> StorageEstimate {
     let (mut bits_per_second, mut assumed, mut on_motion) = (0u64, 0, 0);
     for camera in &profile.cameras {
         let known =
             (camera.source == Source::Test(TestSource::Scene)).then_some(SCENE_BITS_PER_SECOND);
-        let measured = facts
-            .cameras
-            .get(&camera.name)
-            .map(|fact| fact.bits_per_second);
+        let measured = measured.get(&camera.name).map(|fact| fact.bits_per_second);
         let measured = measured.or(known);
         assumed += usize::from(measured.is_none());
         on_motion += usize::from(camera.record.when == When::Motion);
@@ -59,7 +108,6 @@ pub fn estimate(profile: &Profile, facts: &Facts) -> StorageEstimate {
             bits_per_second.saturating_add(measured.unwrap_or(ASSUMED_BITS_PER_SECOND));
     }
     let bytes_per_day = (bits_per_second / 8).saturating_mul(86_400);
-    let disk = facts.data.disk;
     let reserve = (disk.total_bytes / 100 * RESERVE_PERCENT).min(RESERVE_MAX);
     let on_disk = (disk.free_bytes + disk.footage_bytes).saturating_sub(reserve);
     let (room_bytes, limit) = match profile.storage.quota {

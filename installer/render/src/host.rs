@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use agent_config::{AgentConfig, CameraConfig, HttpConfig, RecordPolicy, UploadConfig};
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{Camera, EventSink, Isolation, Keeper, Profile, Source, TestSource, When};
+use installer_spec::{Profile, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
-use vault_api::{AccountConfig, ProviderConfig, VaultConfig, WebhookConfig};
 
+use crate::configuration::{
+    Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
+    agent_memory_mib, camera_secret, json, service_names, test_camera_of, vault_config,
+};
 use crate::{Layout, SecretName};
-
-/// User name with which the test camera is watched.
-pub const TEST_CAMERA_USER: &str = "viewer";
 
 /// The programs that a site runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,15 +38,6 @@ impl Program {
     }
 }
 
-/// What a service is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    Vault,
-    TestCamera,
-    Agent,
-}
-
 /// One long-running process of the site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
@@ -66,13 +56,6 @@ pub struct Service {
     pub memory_max_mib: u64,
 }
 
-/// A file with its full text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RenderedFile {
-    pub path: Utf8PathBuf,
-    pub contents: String,
-}
-
 /// Everything that rendering needs and cannot know by itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
@@ -80,91 +63,10 @@ pub struct Inputs<'a> {
     /// The profile's folder: relative paths start there.
     pub folder: &'a Utf8Path,
     pub layout: &'a Layout,
-    /// Port by service name; one for each of [`service_names`].
+    /// Port by service name; one for each of [`crate::service_names`].
     pub ports: &'a BTreeMap<String, u16>,
-    /// Version in force by purpose; one for each of [`secret_purposes`].
+    /// Version in force by purpose; one for each of [`crate::secret_purposes`].
     pub secrets: &'a BTreeMap<String, u32>,
-}
-
-/// How a secret's value comes to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SecretOrigin {
-    /// 32 random bytes in hex, made where it is kept.
-    Random,
-    /// [`TEST_CAMERA_USER`] and a random password.
-    RandomLogin,
-    /// The login that the profile names for the camera.
-    Camera,
-}
-
-/// The services of a site in starting order, by name and role.
-pub fn service_names(profile: &Profile) -> Vec<(String, Role)> {
-    let mut names = Vec::new();
-    if profile.storage.keeper == Keeper::Vault {
-        names.push(("vault".to_owned(), Role::Vault));
-    }
-    for camera in &profile.cameras {
-        if matches!(camera.source, Source::Test(_)) {
-            names.push((format!("camera-{}", camera.name), Role::TestCamera));
-        }
-    }
-    match profile.agents.isolation {
-        Isolation::Group => names.push(("agent".to_owned(), Role::Agent)),
-        Isolation::Camera => {
-            for camera in &profile.cameras {
-                names.push((format!("agent-{}", camera.name), Role::Agent));
-            }
-        }
-    }
-    names
-}
-
-/// Secrets that the site needs, by purpose.
-pub fn secret_purposes(profile: &Profile) -> BTreeMap<String, SecretOrigin> {
-    let mut purposes = BTreeMap::new();
-    for (service, role) in service_names(profile) {
-        match role {
-            Role::Agent => {
-                purposes.insert(format!("{service}-token"), SecretOrigin::Random);
-            }
-            Role::Vault => {
-                for purpose in ["vault-admin-token", "vault-access-key", "vault-secret-key"] {
-                    purposes.insert(purpose.to_owned(), SecretOrigin::Random);
-                }
-            }
-            Role::TestCamera => {}
-        }
-    }
-    for camera in &profile.cameras {
-        match &camera.source {
-            Source::Test(_) => {
-                purposes.insert(camera_secret(&camera.name), SecretOrigin::RandomLogin);
-            }
-            Source::Rtsp {
-                credentials: Some(_),
-                ..
-            } => {
-                purposes.insert(camera_secret(&camera.name), SecretOrigin::Camera);
-            }
-            Source::Rtsp {
-                credentials: None, ..
-            } => {}
-        }
-    }
-    for (index, _) in profile.events.iter().enumerate() {
-        purposes.insert(webhook_name(index), SecretOrigin::Random);
-    }
-    purposes
-}
-
-/// Purpose of a camera's login.
-pub fn camera_secret(camera: &str) -> String {
-    format!("camera-{camera}-login")
-}
-
-fn webhook_name(index: usize) -> String {
-    format!("webhook-{}", index + 1)
 }
 
 /// The site's services in starting order, with their files.
@@ -186,6 +88,16 @@ impl Inputs<'_> {
             .get(service)
             .expect("invariant: the planner gives every service a port")
     }
+}
+
+impl Placement for Inputs<'_> {
+    fn profile(&self) -> &Profile {
+        self.profile
+    }
+
+    fn listen(&self, service: &str) -> SocketAddr {
+        SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port(service)))
+    }
 
     fn secret(&self, purpose: &str) -> Utf8PathBuf {
         let version = *self
@@ -198,56 +110,40 @@ impl Inputs<'_> {
         })
     }
 
-    fn listen(&self, service: &str) -> SocketAddr {
-        SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port(service)))
+    fn vault(&self) -> Url {
+        vault_url(self.port("vault"))
+    }
+
+    fn test_camera(&self, camera: &str) -> Url {
+        let port = self.port(&format!("camera-{camera}"));
+        Url::parse(&format!("rtsp://127.0.0.1:{port}/{camera}"))
+            .expect("invariant: camera names are URL-safe")
+    }
+
+    fn agent_data(&self, service: &str) -> Utf8PathBuf {
+        self.layout.agent_data(service)
+    }
+
+    fn vault_data(&self) -> Utf8PathBuf {
+        self.layout.vault()
+    }
+
+    fn recordings(&self) -> Utf8PathBuf {
+        self.layout.recordings()
+    }
+
+    fn handoff(&self) -> Option<Utf8PathBuf> {
+        Some(self.layout.agents())
     }
 }
 
-fn json<T: Serialize>(value: &T) -> String {
-    let mut text = serde_json::to_string_pretty(value).expect("invariant: plain data serialises");
-    text.push('\n');
-    text
+/// Base of the vault's API on this host.
+pub fn vault_url(port: u16) -> Url {
+    Url::parse(&format!("http://127.0.0.1:{port}/api")).expect("invariant: a literal URL")
 }
 
 fn vault(inputs: &Inputs<'_>, name: String) -> Service {
-    let (layout, storage) = (inputs.layout, &inputs.profile.storage);
-    let webhooks = inputs
-        .profile
-        .events
-        .iter()
-        .enumerate()
-        .map(|(index, sink)| {
-            let EventSink::Webhook { url } = sink;
-            let name = webhook_name(index);
-            WebhookConfig {
-                secret_file: inputs.secret(&name),
-                url: url.clone(),
-                name,
-            }
-        });
-    let config = VaultConfig {
-        version: 1,
-        site: inputs.profile.site.clone(),
-        listen: inputs.listen(&name),
-        data: layout.vault(),
-        admin_token_file: inputs.secret("vault-admin-token"),
-        account: AccountConfig {
-            name: inputs.profile.site.clone(),
-            directory: inputs.profile.site.clone(),
-            access_key_file: inputs.secret("vault-access-key"),
-            secret_key_file: inputs.secret("vault-secret-key"),
-            handoff: vec![layout.agents()],
-        },
-        provider: ProviderConfig::Filesystem {
-            path: layout.recordings(),
-        },
-        retention: vault_api::Retention {
-            age_seconds: storage.retention.map(|age| age.as_secs()),
-            quota_bytes: storage.quota,
-            reserve_bytes: None,
-        },
-        webhooks: webhooks.collect(),
-    };
+    let layout = inputs.layout;
     let path = layout.service_config(&name);
     Service {
         role: Role::Vault,
@@ -257,22 +153,17 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Service {
         port: inputs.port(&name),
         config: Some(RenderedFile {
             path,
-            contents: json(&config),
+            contents: json(&vault_config(inputs, &name)),
         }),
         // A hand-off is a rename out of the agents' directory.
         writable: vec![layout.vault(), layout.recordings(), layout.agents()],
-        memory_max_mib: 512,
+        memory_max_mib: VAULT_MEMORY_MIB,
         name,
     }
 }
 
 fn test_camera(inputs: &Inputs<'_>, name: String) -> Service {
-    let camera = inputs
-        .profile
-        .cameras
-        .iter()
-        .find(|camera| name == format!("camera-{}", camera.name))
-        .expect("invariant: the name was made from a camera");
+    let camera = test_camera_of(inputs.profile, &name);
     let source = match &camera.source {
         Source::Test(TestSource::File(path)) => inputs.folder.join(path).into_string(),
         _ => "scene".to_owned(),
@@ -298,59 +189,14 @@ fn test_camera(inputs: &Inputs<'_>, name: String) -> Service {
         port,
         config: None,
         writable: Vec::new(),
-        memory_max_mib: 128,
+        memory_max_mib: TEST_CAMERA_MEMORY_MIB,
         name,
     }
 }
 
 fn agent(inputs: &Inputs<'_>, name: String) -> Service {
-    let (layout, profile) = (inputs.layout, inputs.profile);
-    let mine = |camera: &&Camera| {
-        profile.agents.isolation == Isolation::Group || name == format!("agent-{}", camera.name)
-    };
-    let cameras: Vec<_> = profile
-        .cameras
-        .iter()
-        .filter(mine)
-        .map(|camera| camera_config(inputs, camera))
-        .collect();
-    // A process owns its folder: it repairs and uploads whatever lies in there.
-    let data = layout.agent_data(&name);
-    let writable = vec![data.clone()];
-    let count = u64::try_from(cameras.len()).unwrap_or(u64::MAX);
-    let has_vault = profile.storage.keeper == Keeper::Vault;
-    let agents = match profile.agents.isolation {
-        Isolation::Group => 1,
-        Isolation::Camera => u64::try_from(profile.cameras.len().max(1)).unwrap_or(1),
-    };
-    let retention = if has_vault {
-        // What waits for the vault stays until it is there; only a full disk takes it.
-        agent_config::Retention::default()
-    } else {
-        agent_config::Retention {
-            age_seconds: profile.storage.retention.map(|age| age.as_secs()),
-            quota_bytes: profile.storage.quota.map(|quota| quota / agents),
-            reserve_bytes: None,
-        }
-    };
-    let config = AgentConfig {
-        version: 1,
-        site: profile.site.clone(),
-        data,
-        http: HttpConfig {
-            listen: inputs.listen(&name),
-            token_file: inputs.secret(&format!("{name}-token")),
-        },
-        cameras,
-        retention,
-        upload: has_vault.then(|| UploadConfig {
-            url: vault_url(inputs.port("vault")),
-            access_key_file: inputs.secret("vault-access-key"),
-            secret_key_file: inputs.secret("vault-secret-key"),
-            directory: profile.site.clone(),
-            handoff: true,
-        }),
-    };
+    let layout = inputs.layout;
+    let config = agent_config(inputs, &name);
     let path = layout.service_config(&name);
     Service {
         role: Role::Agent,
@@ -361,61 +207,12 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Service {
         program: Program::Agent,
         arguments: vec!["run".to_owned(), "--config".to_owned(), path.to_string()],
         port: inputs.port(&name),
+        writable: vec![layout.agent_data(&name)],
+        memory_max_mib: agent_memory_mib(config.cameras.len()),
         config: Some(RenderedFile {
             path,
             contents: json(&config),
         }),
-        writable,
-        // A 20 s pre-roll at 8 Mbit/s, a 4K key-frame decoder and room to breathe.
-        memory_max_mib: 256 + 64 * count.saturating_sub(1),
         name,
-    }
-}
-
-/// Base of the vault's API on this host.
-pub fn vault_url(port: u16) -> Url {
-    Url::parse(&format!("http://127.0.0.1:{port}/api")).expect("invariant: a literal URL")
-}
-
-fn camera_config(inputs: &Inputs<'_>, camera: &Camera) -> CameraConfig {
-    let login = || inputs.secret(&camera_secret(&camera.name));
-    let (rtsp, sub, credentials_file) = match &camera.source {
-        Source::Rtsp {
-            main,
-            sub,
-            credentials,
-        } => (
-            main.clone(),
-            sub.clone(),
-            credentials.as_ref().map(|_| login()),
-        ),
-        Source::Test(_) => {
-            let port = inputs.port(&format!("camera-{}", camera.name));
-            let url = Url::parse(&format!("rtsp://127.0.0.1:{port}/{}", camera.name));
-            (
-                url.expect("invariant: camera names are URL-safe"),
-                None,
-                Some(login()),
-            )
-        }
-    };
-    let millis = |duration: std::time::Duration| {
-        u64::try_from(duration.as_millis()).expect("invariant: the profile bounds its durations")
-    };
-    CameraConfig {
-        name: camera.name.clone(),
-        rtsp,
-        sub,
-        credentials_file,
-        record: RecordPolicy {
-            when: match camera.record.when {
-                When::Continuous => agent_config::When::Continuous,
-                When::Motion => agent_config::When::Motion,
-                When::Both => agent_config::When::Both,
-            },
-            pre_ms: millis(camera.record.pre),
-            post_ms: millis(camera.record.post),
-            longest_ms: millis(camera.record.longest),
-        },
     }
 }

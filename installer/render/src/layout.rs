@@ -5,10 +5,12 @@ use std::fmt;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-/// The paths of one site on a host.
+/// The paths of one site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     data: Utf8PathBuf,
+    /// Where receipt, configuration and secrets lie.
+    control: Utf8PathBuf,
 }
 
 /// A secret of a site. Values are create-only: a new value is a new version under a new name, so
@@ -40,16 +42,35 @@ impl SecretName {
 }
 
 impl Layout {
+    /// On a host everything lies in the data directory itself.
     pub fn new(data: impl Into<Utf8PathBuf>) -> Self {
-        Self { data: data.into() }
+        let data = data.into();
+        Self {
+            control: data.clone(),
+            data,
+        }
+    }
+
+    /// For a container engine, all that the installer reads back lies in one folder: one request
+    /// brings it, and no footage with it.
+    pub fn with_control(data: impl Into<Utf8PathBuf>) -> Self {
+        let data = data.into();
+        Self {
+            control: data.join("control"),
+            data,
+        }
     }
 
     pub fn data(&self) -> &Utf8Path {
         &self.data
     }
 
+    pub fn control(&self) -> &Utf8Path {
+        &self.control
+    }
+
     pub fn receipt(&self) -> Utf8PathBuf {
-        self.data.join("receipt.json")
+        self.control.join("receipt.json")
     }
 
     pub fn programs(&self) -> Utf8PathBuf {
@@ -57,7 +78,7 @@ impl Layout {
     }
 
     pub fn config(&self) -> Utf8PathBuf {
-        self.data.join("config")
+        self.control.join("config")
     }
 
     /// Configuration file of a service.
@@ -71,7 +92,7 @@ impl Layout {
     }
 
     pub fn secrets(&self) -> Utf8PathBuf {
-        self.data.join("secrets")
+        self.control.join("secrets")
     }
 
     pub fn secret(&self, name: &SecretName) -> Utf8PathBuf {

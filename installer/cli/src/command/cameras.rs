@@ -375,7 +375,7 @@ pub(super) async fn probe_one(
 /// The login that the site keeps for a camera.
 fn stored_login(site: &Site, camera: &str) -> Option<Login> {
     let layout = installer_render::Layout::new(site.data.clone());
-    let purpose = installer_render::host::camera_secret(camera);
+    let purpose = installer_render::camera_secret(camera);
     let text = installer_host::read_secret(&layout, &purpose).ok()?;
     let (user, password) = text.split_once('\n')?;
     Some(Login {

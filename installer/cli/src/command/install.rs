@@ -102,7 +102,7 @@ pub(super) async fn carry_out(
     };
     progress.finish();
     if let Some(first) = cameras.first() {
-        remember(&mut world, first)?;
+        remember(&mut world, first).await?;
     }
     tracing::info!("{} primitives performed", world.effects());
     finish(site, applied.changed, cameras, unverified, context)
@@ -232,11 +232,11 @@ fn accesses(site: &Site, plan: &Plan) -> Result<Vec<CameraAccess>, CommandError>
     site.profile.cameras.iter().map(access).collect()
 }
 
-fn remember(world: &mut impl World, verified: &Verified) -> Result<(), CommandError> {
+async fn remember(world: &mut impl World, verified: &Verified) -> Result<(), CommandError> {
     let failed = |error| CommandError::from_error(Exit::Internal, &error);
-    if let Some(mut receipt) = world.read_receipt().map_err(failed)? {
+    if let Some(mut receipt) = world.read_receipt().await.map_err(failed)? {
         receipt.verified = Some(verified.clone());
-        world.write_receipt(&receipt).map_err(failed)?;
+        world.write_receipt(&receipt).await.map_err(failed)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `stakeout render`: the files of an installation, without installing.
 
-use installer_render::host::RenderedFile;
+use installer_render::RenderedFile;
 
 use crate::args;
 use crate::context::Context;

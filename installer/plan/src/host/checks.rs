@@ -3,10 +3,10 @@
 use installer_render::host::Program;
 use installer_spec::{Keeper, Profile};
 
-use crate::check::{Finding, Severity};
+use crate::check::{Finding, Severity, login_missing};
 use crate::facts::{Facts, PathFact, ServiceManager, Writable};
-use crate::show::{days, human_bytes};
-use crate::storage::{Limit, StorageEstimate};
+use crate::show::human_bytes;
+use crate::storage::{Promise, StorageEstimate, retention_finding};
 
 /// Programs, configuration and one minute of a busy camera fit in less.
 const MINIMUM_FREE: u64 = 256 << 20;
@@ -16,6 +16,7 @@ pub(super) fn findings(
     facts: &Facts,
     programs: &[Program],
     storage: &StorageEstimate,
+    promise: Promise,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut error = |id: &str, message: String, help: &str| {
@@ -73,14 +74,6 @@ pub(super) fn findings(
             );
         }
     }
-    for (camera, reason) in &facts.missing_logins {
-        let variable = format!("STAKEOUT_LOGIN_{}", camera.to_uppercase().replace('-', "_"));
-        error(
-            "login-missing",
-            format!("no login for camera `{camera}`: {reason}"),
-            &format!("answer at a terminal, set {variable}=user:password, or mend `credentials`"),
-        );
-    }
     for (path, fact) in &facts.paths {
         if let PathFact::File { mode, .. } = fact
             && path.starts_with(data.path.join("secrets"))
@@ -100,31 +93,16 @@ pub(super) fn findings(
             "stop that program (`ss -ltnp` names it), or `stakeout uninstall` and install anew",
         );
     }
-    found.extend(warnings(profile, facts, storage));
+    for (camera, reason) in &facts.missing_logins {
+        found.push(login_missing(camera, reason));
+    }
+    found.extend(retention_finding(storage, promise));
+    found.extend(warnings(profile, facts));
     found
 }
 
-fn warnings(profile: &Profile, facts: &Facts, storage: &StorageEstimate) -> Vec<Finding> {
+fn warnings(profile: &Profile, facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
-    if let Some(asked) = storage.retention_days
-        && asked > storage.days
-        && storage.on_motion < storage.cameras
-    {
-        let limit = match storage.limit {
-            Limit::Quota => "quota",
-            Limit::Disk => "disk",
-        };
-        found.push(Finding::new(
-            Severity::Warning,
-            "retention-short",
-            format!(
-                "{} of footage are asked for, {} fit the {limit}",
-                days(asked),
-                days(storage.days)
-            ),
-            "the oldest footage goes first; give it more room, or lower the cameras' bit rate",
-        ));
-    }
     if facts.machine.manager == ServiceManager::Supervisor {
         found.push(Finding::new(
             Severity::Info,

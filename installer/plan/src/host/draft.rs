@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_render::host::{Program, Role, SecretOrigin, Service, service_names};
-use installer_render::{Layout, SecretName, UnitContext, render_unit};
+use installer_render::host::{Program, Service};
+use installer_render::{
+    Layout, Role, SecretName, SecretOrigin, UnitContext, render_unit, service_names,
+};
 use installer_spec::{Keeper, Profile};
 use serde::Serialize;
 
@@ -13,6 +15,7 @@ use crate::digest::{Digest, digest_of};
 use crate::facts::{Facts, PathFact, ServiceManager};
 use crate::plan::{Action, Change, HostAction, Operation, Plan, Step};
 use crate::receipt::Owned;
+use crate::text::{difference, text_digest};
 
 /// A service with everything that starting it depends on.
 pub(super) struct Launch {
@@ -407,25 +410,4 @@ impl<'a> Draft<'a> {
             storage: Some(storage),
         }
     }
-}
-
-/// Digest of a file with this text.
-pub(crate) fn text_digest(text: &str) -> Digest {
-    use sha2::Digest as _;
-    hex::encode(sha2::Sha256::digest(text.as_bytes()))
-}
-
-/// Changed lines, old ones with `-` and new ones with `+`.
-fn difference(old: &str, new: &str) -> Vec<String> {
-    let diff = similar::TextDiff::from_lines(old, new);
-    diff.iter_all_changes()
-        .filter_map(|change| {
-            let sign = match change.tag() {
-                similar::ChangeTag::Equal => return None,
-                similar::ChangeTag::Delete => '-',
-                similar::ChangeTag::Insert => '+',
-            };
-            Some(format!("{sign} {}", change.value().trim()))
-        })
-        .collect()
 }

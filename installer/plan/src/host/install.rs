@@ -3,22 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8Path;
-use installer_render::Layout;
-use installer_render::host::{
-    Inputs, Program, RenderedFile, SecretOrigin, render, secret_purposes, service_names,
-};
+use installer_render::host::{Inputs, Program, render};
+use installer_render::{Layout, RenderedFile, service_names};
 use installer_spec::{Keeper, Profile, TargetChoice};
 
 use super::draft::Draft;
 use super::{PlanError, checks};
 use crate::facts::{Facts, ServiceManager};
 use crate::plan::{Action, HostAction, Plan};
-use crate::storage::estimate;
+use crate::secret::choose_secrets;
+use crate::storage::{Promise, estimate};
 
 /// Returns the steps that bring a host to the profile, in the order in which they are done.
 ///
 /// `folder` is the profile's: relative paths in it start there.
-pub fn plan(profile: &Profile, folder: &Utf8Path, facts: &Facts) -> Result<Plan, PlanError> {
+pub fn plan(
+    profile: &Profile,
+    folder: &Utf8Path,
+    facts: &Facts,
+    promise: Promise,
+) -> Result<Plan, PlanError> {
     match profile.target {
         TargetChoice::Auto | TargetChoice::Host => {}
         TargetChoice::Docker => return Err(PlanError::Target { asked: "docker" }),
@@ -30,7 +34,7 @@ pub fn plan(profile: &Profile, folder: &Utf8Path, facts: &Facts) -> Result<Plan,
     }
     let layout = Layout::new(facts.data.path.clone());
     let (ports, mut findings) = assign_ports(profile, facts);
-    let secrets = choose_secrets(profile, facts);
+    let secrets = choose_secrets(profile, &facts.secrets);
     let versions: BTreeMap<_, _> = secrets
         .iter()
         .map(|(purpose, (version, _))| (purpose.clone(), *version))
@@ -43,9 +47,11 @@ pub fn plan(profile: &Profile, folder: &Utf8Path, facts: &Facts) -> Result<Plan,
         secrets: &versions,
     };
     let services = render(&inputs);
-    let storage = estimate(profile, facts);
+    let storage = estimate(profile, &facts.cameras, facts.data.disk);
     let programs = programs(profile, facts);
-    findings.extend(checks::findings(profile, facts, &programs, &storage));
+    findings.extend(checks::findings(
+        profile, facts, &programs, &storage, promise,
+    ));
 
     let mut draft = Draft::new(profile, facts, &layout);
     draft.owned.ports = ports;
@@ -69,7 +75,7 @@ pub fn files(
 ) -> Result<Vec<RenderedFile>, PlanError> {
     let mut blank = facts.clone();
     blank.paths.clear();
-    let wanted = plan(profile, folder, &blank)?;
+    let wanted = plan(profile, folder, &blank, Promise::Short)?;
     let mut files: Vec<_> = wanted
         .steps
         .into_iter()
@@ -77,7 +83,7 @@ pub fn files(
             Action::Host(HostAction::WriteFile { path, contents, .. }) => {
                 Some(RenderedFile { path, contents })
             }
-            Action::Host(_) => None,
+            Action::Host(_) | Action::Docker(_) => None,
         })
         .collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -126,27 +132,4 @@ fn assign_ports(
         ports.insert(service, port.unwrap_or(0));
     }
     (ports, findings)
-}
-
-/// The version of each secret that will be in force, and how a new one is made.
-fn choose_secrets(
-    profile: &Profile,
-    facts: &Facts,
-) -> BTreeMap<String, (u32, Option<SecretOrigin>)> {
-    secret_purposes(profile)
-        .into_iter()
-        .map(|(purpose, origin)| {
-            let fact = facts.secrets.get(&purpose);
-            let chosen = match fact.and_then(|fact| fact.current) {
-                Some(version) => (version, None),
-                None => {
-                    let newest = fact
-                        .and_then(|fact| fact.versions.last().copied())
-                        .unwrap_or(0);
-                    (newest + 1, Some(origin))
-                }
-            };
-            (purpose, chosen)
-        })
-        .collect()
 }

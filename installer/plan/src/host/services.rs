@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use installer_render::host::{Program, Role};
+use installer_render::Role;
+use installer_render::host::Program;
 
 use super::draft::{Draft, Launch};
 use super::unit_name;

@@ -1,0 +1,131 @@
+//! What the container engine is told to do.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use installer_render::docker::{Component, Limits, MountAccess, Reach};
+use installer_render::{SecretName, SecretOrigin};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// Changes to an engine and to the data directory on its machine. Each can be repeated without
+/// harm; paths are relative to the data directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum DockerAction {
+    /// Brings an image that the engine does not have.
+    FetchImage {
+        component: Component,
+        reference: String,
+        from: ImageSource,
+    },
+    MakeDirectory {
+        path: Utf8PathBuf,
+        mode: u32,
+        owner: u32,
+    },
+    /// Create-only.
+    MakeSecret {
+        name: SecretName,
+        path: Utf8PathBuf,
+        origin: SecretOrigin,
+        /// Whose login it is, where the origin is a camera.
+        camera: Option<String>,
+        owner: u32,
+    },
+    WriteFile {
+        path: Utf8PathBuf,
+        mode: u32,
+        contents: String,
+        owner: u32,
+    },
+    RemoveFile {
+        path: Utf8PathBuf,
+    },
+    /// With everything in it where `recursive`, else only when empty.
+    RemoveDirectory {
+        path: Utf8PathBuf,
+        recursive: bool,
+    },
+    /// Gives everything there to one user.
+    Own {
+        path: Utf8PathBuf,
+        owner: u32,
+    },
+    CreateNetwork(NetworkSpec),
+    RemoveNetwork {
+        name: String,
+    },
+    Connect {
+        container: String,
+        network: String,
+        alias: String,
+    },
+    /// Made, not started.
+    CreateContainer(Box<ContainerSpec>),
+    StartContainer {
+        name: String,
+    },
+    /// Stops the first and starts the second; when that does not become well, the first runs again.
+    SwapContainers {
+        service: String,
+        from: String,
+        to: String,
+        digest: Digest,
+        deadline_seconds: u64,
+    },
+    /// Stops it first, giving it time to finish.
+    RemoveContainer {
+        name: String,
+    },
+    RenameContainer {
+        from: String,
+        to: String,
+    },
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageSource {
+    /// An image folder (OCI layout) beside the installer.
+    Folder(Utf8PathBuf),
+    /// The registry in the reference.
+    Registry,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    pub name: String,
+    pub reach: Reach,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Everything that the engine is told about one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    pub name: String,
+    pub service: String,
+    /// The image's ID: the digest of its configuration.
+    pub image: String,
+    pub command: Vec<String>,
+    /// User and group number.
+    pub user: u32,
+    /// The network that it starts in; others are joined by [`DockerAction::Connect`].
+    pub network: Option<String>,
+    pub binds: Vec<Bind>,
+    pub health: Vec<String>,
+    pub limits: Limits,
+    pub stop_seconds: u64,
+    /// Of the site, the service and the digest of all of this.
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// Absolute, on the engine's machine.
+    pub source: Utf8PathBuf,
+    pub target: Utf8PathBuf,
+    pub access: MountAccess,
+}

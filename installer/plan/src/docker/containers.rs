@@ -1,0 +1,215 @@
+//! A plan in the making: what stops, what takes over and what starts.
+
+use std::collections::BTreeSet;
+
+use installer_render::Role;
+use installer_render::docker::{Container, Site};
+
+use super::draft::Draft;
+use super::{
+    Bind, ContainerFact, ContainerSpec, ContainerState, DockerAction, FILES, Ownership, label,
+    next_name,
+};
+use crate::digest::{Digest, digest_of};
+use crate::plan::{Change, Condition};
+
+/// A vault that repairs a big catalogue, on a slow card, is up by then.
+const READY_SECONDS: u64 = 60;
+/// Agents finish their files within 2 s, the vault its requests within 5 s.
+const STOP_SECONDS: u64 = 20;
+
+impl Draft<'_> {
+    pub(super) fn remove_unwanted(&mut self, site: &Site) {
+        let mut wanted: BTreeSet<String> = site
+            .containers
+            .iter()
+            .map(|container| self.object_name(&container.service))
+            .collect();
+        wanted.extend(wanted.clone().iter().map(|name| next_name(name)));
+        wanted.insert(self.object_name(FILES));
+        let unwanted =
+            self.facts.containers.iter().filter(|(name, fact)| {
+                fact.ownership == Ownership::Ours && !wanted.contains(*name)
+            });
+        for (name, _) in unwanted {
+            let action = DockerAction::RemoveContainer { name: name.clone() };
+            self.push(Change::Remove, format!("container {name}"), action);
+        }
+    }
+
+    pub(super) fn containers(&mut self, site: &Site) {
+        for container in &site.containers {
+            if let Some((spec, digest)) = self.spec(container) {
+                self.owned
+                    .containers
+                    .insert(spec.name.clone(), spec.image.clone());
+                self.container(container, spec, &digest);
+            }
+        }
+    }
+
+    /// The container's specification and its digest; nothing where its image cannot be had.
+    fn spec(&self, container: &Container) -> Option<(ContainerSpec, Digest)> {
+        let image = self.facts.images.get(&container.image)?;
+        let image = image.wanted.clone().or_else(|| image.present.clone())?;
+        let binds = container.mounts.iter().map(|mount| Bind {
+            source: self.facts.data.join(&mount.source),
+            target: mount.target.clone(),
+            access: mount.access,
+        });
+        let mut spec = ContainerSpec {
+            name: self.object_name(&container.service),
+            service: container.service.clone(),
+            image,
+            command: container.command.clone(),
+            user: self.facts.owner,
+            network: container.networks.first().map(|n| self.object_name(n)),
+            binds: binds.collect(),
+            health: container.health.clone(),
+            limits: container.limits,
+            stop_seconds: STOP_SECONDS,
+            labels: self.labels(&container.service),
+        };
+        let config = container.config.as_ref().map(|file| &file.contents);
+        let digest = digest_of(&(&spec, config));
+        // Half of SHA-256 is plenty to tell two versions apart, and can be read aloud.
+        let digest: Digest = digest.chars().take(32).collect();
+        spec.labels.insert(label::DIGEST.to_owned(), digest.clone());
+        Some((spec, digest))
+    }
+
+    fn ours(&self, name: &str) -> Option<ContainerFact> {
+        self.facts.containers.get(name).cloned()
+    }
+
+    fn container(&mut self, container: &Container, spec: ContainerSpec, digest: &Digest) {
+        let name = spec.name.clone();
+        let next = next_name(&name);
+        let (main, other) = (self.ours(&name), self.ours(&next));
+        if [&main, &other]
+            .into_iter()
+            .flatten()
+            .any(|fact| fact.ownership != Ownership::Ours)
+        {
+            // An error finding says so, and nothing is done.
+            return;
+        }
+        let right = |fact: &ContainerFact| fact.digest.as_ref() == Some(digest);
+        let main_is_right = main.as_ref().is_some_and(right);
+        let mut other = other;
+        // A successor of an earlier run, which is not the one that is wanted now.
+        if other.is_some() && (main_is_right || !other.as_ref().is_some_and(right)) {
+            let action = DockerAction::RemoveContainer { name: next.clone() };
+            self.push(Change::Remove, format!("container {next}"), action);
+            other = None;
+        }
+        match (main, other) {
+            (Some(fact), _) if main_is_right => {
+                let joined = self.connect(container, &name, &fact.networks);
+                if fact.state == ContainerState::Running {
+                    self.unchanged += usize::from(!joined);
+                } else {
+                    self.start(container, &name, digest, Change::Change);
+                }
+            }
+            (Some(_), other) => {
+                let joined = other.as_ref().map(|fact| fact.networks.clone());
+                if other.is_none() {
+                    let spec = ContainerSpec {
+                        name: next.clone(),
+                        ..spec.clone()
+                    };
+                    let id = format!("container {next}");
+                    let action = DockerAction::CreateContainer(Box::new(spec));
+                    self.push(Change::Add, id, action);
+                }
+                self.connect(container, &next, &joined.unwrap_or_else(|| first(&spec)));
+                let running = other.is_some_and(|f| f.state == ContainerState::Running);
+                if !running {
+                    let action = DockerAction::SwapContainers {
+                        service: container.service.clone(),
+                        from: name.clone(),
+                        to: next.clone(),
+                        digest: digest.clone(),
+                        deadline_seconds: READY_SECONDS,
+                    };
+                    let id = format!("service {} (replaced)", container.service);
+                    self.push(Change::Change, id, action);
+                }
+                let action = DockerAction::RemoveContainer { name: name.clone() };
+                self.push(
+                    Change::Remove,
+                    format!("container {name} (the old one)"),
+                    action,
+                );
+                self.rename(next, name);
+            }
+            (None, Some(fact)) => {
+                self.connect(container, &next, &fact.networks);
+                if fact.state != ContainerState::Running {
+                    self.start(container, &next, digest, Change::Change);
+                }
+                self.rename(next, name);
+            }
+            (None, None) => {
+                let joined = first(&spec);
+                let action = DockerAction::CreateContainer(Box::new(spec));
+                self.push(Change::Add, format!("container {name}"), action);
+                self.connect(container, &name, &joined);
+                self.start(container, &name, digest, Change::Add);
+            }
+        }
+    }
+
+    fn rename(&mut self, from: String, to: String) {
+        let id = format!("name {to}");
+        self.push(
+            Change::Change,
+            id,
+            DockerAction::RenameContainer { from, to },
+        );
+    }
+
+    /// Joins the networks that it is not in; returns whether there were any.
+    fn connect(&mut self, container: &Container, name: &str, joined: &BTreeSet<String>) -> bool {
+        let missing: Vec<_> = container
+            .networks
+            .iter()
+            .map(|network| self.object_name(network))
+            .filter(|network| !joined.contains(network))
+            .collect();
+        for network in &missing {
+            let id = format!("{} in network {network}", container.service);
+            let action = DockerAction::Connect {
+                container: name.to_owned(),
+                network: network.clone(),
+                alias: container.service.clone(),
+            };
+            self.push(Change::Add, id, action);
+        }
+        !missing.is_empty()
+    }
+
+    fn start(&mut self, container: &Container, name: &str, digest: &Digest, change: Change) {
+        let service = container.service.clone();
+        let condition = Condition::Container {
+            service: service.clone(),
+            name: name.to_owned(),
+            digest: digest.clone(),
+            deadline_seconds: READY_SECONDS,
+        };
+        let action = DockerAction::StartContainer {
+            name: name.to_owned(),
+        };
+        let kind = match container.role {
+            Role::TestCamera => "test camera",
+            Role::Vault | Role::Agent => "service",
+        };
+        self.push(change, format!("{kind} {service}"), action)
+            .settle = Some(condition);
+    }
+}
+
+fn first(spec: &ContainerSpec) -> BTreeSet<String> {
+    spec.network.iter().cloned().collect()
+}

@@ -1,0 +1,298 @@
+//! A plan in the making: images, folders, secrets, files and networks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use installer_render::docker::{Component, ROOT, Reach, Site};
+use installer_render::{Layout, Role, SecretName, SecretOrigin, service_names};
+use installer_spec::{Keeper, Profile};
+
+use super::{DockerAction, DockerFacts, NetworkSpec, Ownership, labels, object_name};
+use crate::check::Finding;
+use crate::digest::Digest;
+use crate::facts::PathFact;
+use crate::plan::{Action, Change, Operation, Plan, Step};
+use crate::receipt::Owned;
+use crate::storage::StorageEstimate;
+use crate::text::{difference, text_digest};
+
+/// A plan in the making: each method adds the steps of one kind of thing.
+pub(super) struct Draft<'a> {
+    pub(super) profile: &'a Profile,
+    pub(super) facts: &'a DockerFacts,
+    /// Relative to the data directory.
+    pub(super) layout: Layout,
+    pub(super) steps: Vec<Step>,
+    pub(super) unchanged: usize,
+    pub(super) owned: Owned,
+    wanted_files: BTreeSet<Utf8PathBuf>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(profile: &'a Profile, facts: &'a DockerFacts) -> Self {
+        Self {
+            profile,
+            facts,
+            layout: Layout::with_control(""),
+            steps: Vec::new(),
+            unchanged: 0,
+            owned: Owned::default(),
+            wanted_files: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, change: Change, id: String, action: DockerAction) -> &mut Step {
+        self.steps.push(Step {
+            id,
+            change,
+            detail: Vec::new(),
+            action: Action::Docker(action),
+            settle: None,
+        });
+        self.steps.last_mut().expect("invariant: just pushed")
+    }
+
+    pub(super) fn object_name(&self, service: &str) -> String {
+        object_name(&self.profile.site, service)
+    }
+
+    pub(super) fn labels(&self, service: &str) -> BTreeMap<String, String> {
+        labels(&self.profile.site, &self.facts.installation, service)
+    }
+
+    pub(super) fn images(&mut self, site: &Site) {
+        let wanted: BTreeSet<Component> = site.containers.iter().map(|c| c.image).collect();
+        for component in wanted {
+            let Some(image) = self.facts.images.get(&component) else {
+                continue;
+            };
+            let there = image.present.is_some()
+                && (image.wanted.is_none() || image.wanted == image.present);
+            if there {
+                self.unchanged += 1;
+                continue;
+            }
+            // Without a source it is an error finding, and nothing is done.
+            let Some(from) = image.source.clone() else {
+                continue;
+            };
+            let reference = image.reference.clone();
+            let id = format!("image {reference}");
+            let action = DockerAction::FetchImage {
+                component,
+                reference,
+                from,
+            };
+            self.push(Change::Add, id, action);
+        }
+    }
+
+    pub(super) fn directories(&mut self) {
+        let owner = self.facts.owner;
+        let mut wanted = vec![
+            // Containers see single files of it; only they go in.
+            (self.layout.control().to_owned(), 0o711, 0),
+            (self.layout.config(), 0o711, 0),
+            (self.layout.secrets(), 0o711, 0),
+            (self.layout.agents(), 0o711, owner),
+        ];
+        if self.profile.storage.keeper == Keeper::Vault {
+            wanted.push((self.layout.vault(), 0o700, owner));
+            wanted.push((self.layout.recordings(), 0o750, owner));
+        }
+        for (name, role) in service_names(self.profile) {
+            if role == Role::Agent {
+                wanted.push((self.layout.agent_data(&name), 0o750, owner));
+            }
+        }
+        for (path, mode, owner) in wanted {
+            self.owned.directories.insert(path.clone());
+            let change = match self.facts.paths.get(&path) {
+                Some(PathFact::Directory { .. }) => {
+                    self.unchanged += 1;
+                    continue;
+                }
+                Some(_) => Change::Change,
+                None => Change::Add,
+            };
+            let id = format!("folder {path}");
+            self.push(
+                change,
+                id,
+                DockerAction::MakeDirectory { path, mode, owner },
+            );
+        }
+    }
+
+    pub(super) fn secrets(&mut self, secrets: &BTreeMap<String, (u32, Option<SecretOrigin>)>) {
+        for (purpose, (version, origin)) in secrets {
+            let name = SecretName {
+                purpose: purpose.clone(),
+                version: *version,
+            };
+            let path = self.layout.secret(&name);
+            self.wanted_files.insert(path.clone());
+            self.owned.secrets.insert(name.to_string());
+            let Some(origin) = *origin else {
+                self.unchanged += 1;
+                continue;
+            };
+            let (word, camera) = match origin {
+                SecretOrigin::Random => ("random", None),
+                SecretOrigin::RandomLogin => ("random login", None),
+                SecretOrigin::Camera => {
+                    let camera = purpose.strip_prefix("camera-");
+                    let camera = camera.and_then(|p| p.strip_suffix("-login"));
+                    ("from the profile's source", camera.map(str::to_owned))
+                }
+            };
+            let id = format!("secret {name} ({word})");
+            let change = if *version == 1 {
+                Change::Add
+            } else {
+                Change::Change
+            };
+            let action = DockerAction::MakeSecret {
+                name,
+                path,
+                origin,
+                camera,
+                owner: self.facts.owner,
+            };
+            self.push(change, id, action);
+        }
+    }
+
+    pub(super) fn files(&mut self, site: &Site) {
+        for file in site.containers.iter().filter_map(|c| c.config.as_ref()) {
+            let path = file
+                .path
+                .strip_prefix(ROOT)
+                .expect("invariant: it was made below the root");
+            self.file(path.to_owned(), 0o400, file.contents.clone());
+        }
+    }
+
+    fn file(&mut self, path: Utf8PathBuf, mode: u32, contents: String) {
+        let digest = text_digest(&contents);
+        let Some(change) = self.compare(&path, &digest) else {
+            return;
+        };
+        let detail = match self.facts.paths.get(&path) {
+            Some(PathFact::File {
+                text: Some(old), ..
+            }) => difference(old, &contents),
+            _ => Vec::new(),
+        };
+        let id = format!("file {path}");
+        let action = DockerAction::WriteFile {
+            path,
+            mode,
+            contents,
+            owner: self.facts.owner,
+        };
+        self.push(change, id, action).detail = detail;
+    }
+
+    /// Notes that the file is wanted; returns how it has to change, if at all.
+    fn compare(&mut self, path: &Utf8Path, digest: &Digest) -> Option<Change> {
+        self.wanted_files.insert(path.to_owned());
+        self.owned.files.insert(path.to_owned(), digest.clone());
+        match self.facts.paths.get(path) {
+            Some(PathFact::File { digest: found, .. }) if found == digest => {
+                self.unchanged += 1;
+                None
+            }
+            Some(_) => Some(Change::Change),
+            None => Some(Change::Add),
+        }
+    }
+
+    pub(super) fn networks(&mut self, site: &Site) {
+        for network in &site.networks {
+            let name = self.object_name(&network.name);
+            self.owned.networks.insert(name.clone());
+            let internal = network.reach == Reach::Internal;
+            match self.facts.networks.get(&name) {
+                Some(fact) if fact.ownership != Ownership::Ours => continue,
+                Some(fact) if fact.internal == internal => {
+                    self.unchanged += 1;
+                    continue;
+                }
+                Some(_) => {
+                    let id = format!("network {name} (its reach changed)");
+                    let action = DockerAction::RemoveNetwork { name: name.clone() };
+                    self.push(Change::Remove, id, action);
+                }
+                None => {}
+            }
+            let spec = NetworkSpec {
+                labels: self.labels(&network.name),
+                reach: network.reach,
+                name: name.clone(),
+            };
+            let id = format!("network {name}");
+            self.push(Change::Add, id, DockerAction::CreateNetwork(spec));
+        }
+    }
+
+    /// Networks and files that nothing wants any more. A folder with footage in it stays.
+    pub(super) fn prune(&mut self, site: &Site) {
+        let wanted: BTreeSet<_> = site
+            .networks
+            .iter()
+            .map(|network| self.object_name(&network.name))
+            .collect();
+        for (name, fact) in &self.facts.networks {
+            if fact.ownership == Ownership::Ours && !wanted.contains(name) {
+                let id = format!("network {name}");
+                let action = DockerAction::RemoveNetwork { name: name.clone() };
+                self.push(Change::Remove, id, action);
+            }
+        }
+        let receipt = self.layout.receipt();
+        for (path, fact) in &self.facts.paths {
+            let managed = path.starts_with(self.layout.control()) && *path != receipt;
+            if managed && matches!(fact, PathFact::File { .. }) && !self.wanted_files.contains(path)
+            {
+                let id = format!("file {path}");
+                self.push(
+                    Change::Remove,
+                    id,
+                    DockerAction::RemoveFile { path: path.clone() },
+                );
+            }
+        }
+        let before = self.facts.receipt.as_ref();
+        let gone: Vec<_> = before
+            .into_iter()
+            .flat_map(|receipt| &receipt.owned.directories)
+            .filter(|path| !self.owned.directories.contains(*path))
+            .cloned()
+            .collect();
+        for path in gone.into_iter().rev() {
+            let id = format!("folder {path} (kept if there is footage in it)");
+            let action = DockerAction::RemoveDirectory {
+                path,
+                recursive: false,
+            };
+            self.push(Change::Remove, id, action);
+        }
+    }
+
+    pub(super) fn finish(self, findings: Vec<Finding>, storage: Option<StorageEstimate>) -> Plan {
+        Plan {
+            format: 1,
+            operation: Operation::Install,
+            site: self.profile.site.clone(),
+            target: "docker".to_owned(),
+            machine: self.facts.engine.id.clone(),
+            data: self.facts.data.clone(),
+            steps: self.steps,
+            unchanged: self.unchanged,
+            owned: self.owned,
+            findings,
+            storage,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Profile and facts in, steps out.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8Path;
+use installer_render::RenderedFile;
+use installer_render::docker::{Inputs, render};
+use installer_spec::{Profile, TargetChoice};
+
+use super::draft::Draft;
+use super::{DockerAction, DockerFacts, checks};
+use crate::host::PlanError;
+use crate::plan::{Action, Plan};
+use crate::secret::choose_secrets;
+use crate::storage::{Promise, estimate};
+
+/// Returns the steps that bring an engine to the profile, in the order in which they are done.
+///
+/// `folder` is the profile's: relative paths in it start there.
+pub fn plan(
+    profile: &Profile,
+    folder: &Utf8Path,
+    facts: &DockerFacts,
+    promise: Promise,
+) -> Result<Plan, PlanError> {
+    if profile.target == TargetChoice::Kubernetes {
+        return Err(PlanError::Target {
+            asked: "kubernetes",
+        });
+    }
+    let secrets = choose_secrets(profile, &facts.secrets);
+    let versions: BTreeMap<_, _> = secrets
+        .iter()
+        .map(|(purpose, (version, _))| (purpose.clone(), *version))
+        .collect();
+    let site = render(&Inputs {
+        profile,
+        folder,
+        secrets: &versions,
+    });
+    let storage = facts
+        .disk
+        .map(|disk| estimate(profile, &facts.cameras, disk));
+    let findings = checks::findings(profile, facts, &site, storage.as_ref(), promise);
+
+    let mut draft = Draft::new(profile, facts);
+    draft.images(&site);
+    draft.directories();
+    draft.secrets(&secrets);
+    draft.files(&site);
+    draft.networks(&site);
+    draft.remove_unwanted(&site);
+    draft.containers(&site);
+    draft.prune(&site);
+    Ok(draft.finish(findings, storage))
+}
+
+/// Every text file that the site has, in path order; secrets are left out.
+pub fn files(
+    profile: &Profile,
+    folder: &Utf8Path,
+    facts: &DockerFacts,
+) -> Result<Vec<RenderedFile>, PlanError> {
+    let mut blank = facts.clone();
+    blank.paths.clear();
+    let wanted = plan(profile, folder, &blank, Promise::Short)?;
+    let mut files: Vec<_> = wanted
+        .steps
+        .into_iter()
+        .filter_map(|step| match step.action {
+            Action::Docker(DockerAction::WriteFile { path, contents, .. }) => Some(RenderedFile {
+                path: facts.data.join(path),
+                contents,
+            }),
+            _ => None,
+        })
+        .collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}

@@ -1,0 +1,281 @@
+//! What every target shares: which services a site has, which secrets, and what its agents and its
+//! vault are told. A target says by [`Placement`] where things are.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use agent_config::{AgentConfig, CameraConfig, HttpConfig, RecordPolicy, UploadConfig};
+use camino::Utf8PathBuf;
+use installer_spec::{Camera, EventSink, Isolation, Keeper, Profile, Source, When};
+use serde::{Deserialize, Serialize};
+use url::Url;
+use vault_api::{AccountConfig, ProviderConfig, VaultConfig, WebhookConfig};
+
+/// User name with which the test camera is watched.
+pub const TEST_CAMERA_USER: &str = "viewer";
+
+/// What a service is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Vault,
+    TestCamera,
+    Agent,
+}
+
+/// How a secret's value comes to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretOrigin {
+    /// 32 random bytes in hex, made where it is kept.
+    Random,
+    /// [`TEST_CAMERA_USER`] and a random password.
+    RandomLogin,
+    /// The login that the profile names for the camera.
+    Camera,
+}
+
+/// The services of a site in starting order, by name and role.
+pub fn service_names(profile: &Profile) -> Vec<(String, Role)> {
+    let mut names = Vec::new();
+    if profile.storage.keeper == Keeper::Vault {
+        names.push(("vault".to_owned(), Role::Vault));
+    }
+    for camera in &profile.cameras {
+        if matches!(camera.source, Source::Test(_)) {
+            names.push((format!("camera-{}", camera.name), Role::TestCamera));
+        }
+    }
+    match profile.agents.isolation {
+        Isolation::Group => names.push(("agent".to_owned(), Role::Agent)),
+        Isolation::Camera => {
+            for camera in &profile.cameras {
+                names.push((format!("agent-{}", camera.name), Role::Agent));
+            }
+        }
+    }
+    names
+}
+
+/// A file with its full text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenderedFile {
+    pub path: Utf8PathBuf,
+    pub contents: String,
+}
+
+/// Secrets that the site needs, by purpose.
+pub fn secret_purposes(profile: &Profile) -> BTreeMap<String, SecretOrigin> {
+    let mut purposes = BTreeMap::new();
+    for (service, role) in service_names(profile) {
+        match role {
+            Role::Agent => {
+                purposes.insert(format!("{service}-token"), SecretOrigin::Random);
+            }
+            Role::Vault => {
+                for purpose in ["vault-admin-token", "vault-access-key", "vault-secret-key"] {
+                    purposes.insert(purpose.to_owned(), SecretOrigin::Random);
+                }
+            }
+            Role::TestCamera => {}
+        }
+    }
+    for camera in &profile.cameras {
+        match &camera.source {
+            Source::Test(_) => {
+                purposes.insert(camera_secret(&camera.name), SecretOrigin::RandomLogin);
+            }
+            Source::Rtsp {
+                credentials: Some(_),
+                ..
+            } => {
+                purposes.insert(camera_secret(&camera.name), SecretOrigin::Camera);
+            }
+            Source::Rtsp {
+                credentials: None, ..
+            } => {}
+        }
+    }
+    for (index, _) in profile.events.iter().enumerate() {
+        purposes.insert(webhook_name(index), SecretOrigin::Random);
+    }
+    purposes
+}
+
+/// Purpose of a camera's login.
+pub fn camera_secret(camera: &str) -> String {
+    format!("camera-{camera}-login")
+}
+
+fn webhook_name(index: usize) -> String {
+    format!("webhook-{}", index + 1)
+}
+
+/// Where things of a site are on a target.
+pub(crate) trait Placement {
+    fn profile(&self) -> &Profile;
+    /// Address at which a service's API listens.
+    fn listen(&self, service: &str) -> SocketAddr;
+    /// File that holds a secret, as the service sees it.
+    fn secret(&self, purpose: &str) -> Utf8PathBuf;
+    /// Base of the vault's API, as agents reach it.
+    fn vault(&self) -> Url;
+    /// A test camera's stream, as its agent reaches it.
+    fn test_camera(&self, camera: &str) -> Url;
+    /// Folder that an agent process owns.
+    fn agent_data(&self, service: &str) -> Utf8PathBuf;
+    /// Folder of the vault's catalogue.
+    fn vault_data(&self) -> Utf8PathBuf;
+    /// Folder of the filesystem provider.
+    fn recordings(&self) -> Utf8PathBuf;
+    /// The folder out of which the vault takes agents' files by rename; absent where they share
+    /// no disk and agents send them.
+    fn handoff(&self) -> Option<Utf8PathBuf>;
+}
+
+pub(crate) fn json<T: Serialize>(value: &T) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("invariant: plain data serialises");
+    text.push('\n');
+    text
+}
+
+/// What the vault is told.
+pub(crate) fn vault_config(place: &impl Placement, service: &str) -> VaultConfig {
+    let profile = place.profile();
+    let webhooks = profile.events.iter().enumerate().map(|(index, sink)| {
+        let EventSink::Webhook { url } = sink;
+        let name = webhook_name(index);
+        WebhookConfig {
+            secret_file: place.secret(&name),
+            url: url.clone(),
+            name,
+        }
+    });
+    VaultConfig {
+        version: 1,
+        site: profile.site.clone(),
+        listen: place.listen(service),
+        data: place.vault_data(),
+        admin_token_file: place.secret("vault-admin-token"),
+        account: AccountConfig {
+            name: profile.site.clone(),
+            directory: profile.site.clone(),
+            access_key_file: place.secret("vault-access-key"),
+            secret_key_file: place.secret("vault-secret-key"),
+            handoff: place.handoff().into_iter().collect(),
+        },
+        provider: ProviderConfig::Filesystem {
+            path: place.recordings(),
+        },
+        retention: vault_api::Retention {
+            age_seconds: profile.storage.retention.map(|age| age.as_secs()),
+            quota_bytes: profile.storage.quota,
+            reserve_bytes: None,
+        },
+        webhooks: webhooks.collect(),
+    }
+}
+
+/// The cameras that an agent service records.
+pub(crate) fn cameras_of<'a>(profile: &'a Profile, service: &str) -> Vec<&'a Camera> {
+    let mine = |camera: &&Camera| {
+        profile.agents.isolation == Isolation::Group || service == format!("agent-{}", camera.name)
+    };
+    profile.cameras.iter().filter(mine).collect()
+}
+
+/// What an agent is told.
+pub(crate) fn agent_config(place: &impl Placement, service: &str) -> AgentConfig {
+    let profile = place.profile();
+    let cameras = cameras_of(profile, service);
+    let has_vault = profile.storage.keeper == Keeper::Vault;
+    let agents = match profile.agents.isolation {
+        Isolation::Group => 1,
+        Isolation::Camera => u64::try_from(profile.cameras.len().max(1)).unwrap_or(1),
+    };
+    let retention = if has_vault {
+        // What waits for the vault stays until it is there; only a full disk takes it.
+        agent_config::Retention::default()
+    } else {
+        agent_config::Retention {
+            age_seconds: profile.storage.retention.map(|age| age.as_secs()),
+            quota_bytes: profile.storage.quota.map(|quota| quota / agents),
+            reserve_bytes: None,
+        }
+    };
+    AgentConfig {
+        version: 1,
+        site: profile.site.clone(),
+        // A process owns its folder: it repairs and uploads whatever lies in there.
+        data: place.agent_data(service),
+        http: HttpConfig {
+            listen: place.listen(service),
+            token_file: place.secret(&format!("{service}-token")),
+        },
+        cameras: cameras
+            .into_iter()
+            .map(|camera| camera_config(place, camera))
+            .collect(),
+        retention,
+        upload: has_vault.then(|| UploadConfig {
+            url: place.vault(),
+            access_key_file: place.secret("vault-access-key"),
+            secret_key_file: place.secret("vault-secret-key"),
+            directory: profile.site.clone(),
+            handoff: place.handoff().is_some(),
+        }),
+    }
+}
+
+fn camera_config(place: &impl Placement, camera: &Camera) -> CameraConfig {
+    let login = || place.secret(&camera_secret(&camera.name));
+    let (rtsp, sub, credentials_file) = match &camera.source {
+        Source::Rtsp {
+            main,
+            sub,
+            credentials,
+        } => (
+            main.clone(),
+            sub.clone(),
+            credentials.as_ref().map(|_| login()),
+        ),
+        Source::Test(_) => (place.test_camera(&camera.name), None, Some(login())),
+    };
+    let millis = |duration: std::time::Duration| {
+        u64::try_from(duration.as_millis()).expect("invariant: the profile bounds its durations")
+    };
+    CameraConfig {
+        name: camera.name.clone(),
+        rtsp,
+        sub,
+        credentials_file,
+        record: RecordPolicy {
+            when: match camera.record.when {
+                When::Continuous => agent_config::When::Continuous,
+                When::Motion => agent_config::When::Motion,
+                When::Both => agent_config::When::Both,
+            },
+            pre_ms: millis(camera.record.pre),
+            post_ms: millis(camera.record.post),
+            longest_ms: millis(camera.record.longest),
+        },
+    }
+}
+
+/// The test camera of a service `camera-NAME`.
+pub(crate) fn test_camera_of<'a>(profile: &'a Profile, service: &str) -> &'a Camera {
+    profile
+        .cameras
+        .iter()
+        .find(|camera| service == format!("camera-{}", camera.name))
+        .expect("invariant: the service was named after a camera")
+}
+
+/// Memory that an agent may take: a 20 s pre-roll at 8 Mbit/s, a 4K key-frame decoder and room to
+/// breathe; less for each further camera.
+pub(crate) fn agent_memory_mib(cameras: usize) -> u64 {
+    256 + 64 * u64::try_from(cameras.saturating_sub(1)).unwrap_or(u64::MAX / 64)
+}
+
+pub(crate) const VAULT_MEMORY_MIB: u64 = 512;
+pub(crate) const TEST_CAMERA_MEMORY_MIB: u64 = 128;

@@ -1,0 +1,363 @@
+//! A site on a container engine: containers, networks, and the files they read.
+//!
+//! Each container sees its own part of the site's data below [`ROOT`], and nothing else of it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use installer_spec::{Keeper, Profile, Source, TestSource};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::configuration::{
+    Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
+    agent_memory_mib, camera_secret, cameras_of, json, secret_purposes, service_names,
+    test_camera_of, vault_config,
+};
+use crate::{Layout, SecretName};
+
+/// The site's data directory as containers see it.
+pub const ROOT: &str = "/stakeout";
+
+/// Where the vault listens in its container.
+pub const VAULT_PORT: u16 = 8080;
+/// Where an agent listens, on its container's loopback only: the installer comes in by `pipe`.
+pub const AGENT_PORT: u16 = 8080;
+/// Above 1024: not every engine lets a user bind lower ones.
+const CAMERA_PORT: u16 = 8554;
+
+/// An image that a site runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Component {
+    Agent,
+    Vault,
+}
+
+impl Component {
+    pub const ALL: [Self; 2] = [Self::Agent, Self::Vault];
+
+    /// Its name in the catalogue.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Vault => "vault",
+        }
+    }
+}
+
+/// One container of the site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// `vault`, `camera-demo`, `agent-gate`, `agent`; its name in every network it is in.
+    pub service: String,
+    pub role: Role,
+    pub image: Component,
+    /// Arguments of the image's entry point.
+    pub command: Vec<String>,
+    /// Names of [`Network`]s. The first has the way out.
+    pub networks: Vec<String>,
+    pub mounts: Vec<Mount>,
+    /// Read from a mounted file; a change of it is a change of the container.
+    pub config: Option<RenderedFile>,
+    /// Asked inside the container, exit code 0 when it is well.
+    pub health: Vec<String>,
+    pub limits: Limits,
+}
+
+/// A part of the site's data that a container sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Relative to the data directory; absolute for a file of the owner's.
+    pub source: Utf8PathBuf,
+    pub target: Utf8PathBuf,
+    pub access: MountAccess,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountAccess {
+    Read,
+    Write,
+}
+
+/// What a container may take of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    pub memory_mib: u64,
+    /// Thousandths of a CPU.
+    pub cpu_milli: u64,
+    /// Processes and threads.
+    pub pids: u64,
+}
+
+/// A trust zone: containers outside of it cannot be reached from inside, and the other way round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    pub name: String,
+    pub reach: Reach,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// Its own containers only.
+    Internal,
+    /// And whatever the machine reaches: cameras, webhooks.
+    Outside,
+}
+
+/// Everything that rendering needs and cannot know by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    pub profile: &'a Profile,
+    /// The profile's folder: relative paths start there.
+    pub folder: &'a Utf8Path,
+    /// Version in force by purpose; one for each of [`secret_purposes`].
+    pub secrets: &'a BTreeMap<String, u32>,
+}
+
+/// The containers of a site in starting order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    pub networks: Vec<Network>,
+    pub containers: Vec<Container>,
+}
+
+/// Renders the whole site.
+pub fn render(inputs: &Inputs<'_>) -> Site {
+    let containers: Vec<_> = service_names(inputs.profile)
+        .into_iter()
+        .map(|(name, role)| match role {
+            Role::Vault => vault(inputs, name),
+            Role::TestCamera => test_camera(inputs, name),
+            Role::Agent => agent(inputs, name),
+        })
+        .collect();
+    let mut networks = Vec::new();
+    for (name, role) in service_names(inputs.profile) {
+        let reach = match role {
+            // The vault is in its agents' networks; its own leads out, for webhooks.
+            Role::Vault | Role::Agent => Reach::Outside,
+            Role::TestCamera => continue,
+        };
+        networks.push(Network { name, reach });
+    }
+    Site {
+        networks,
+        containers,
+    }
+}
+
+impl Inputs<'_> {
+    fn layout() -> Layout {
+        Layout::with_control(ROOT)
+    }
+}
+
+impl Placement for Inputs<'_> {
+    fn profile(&self) -> &Profile {
+        self.profile
+    }
+
+    fn listen(&self, service: &str) -> SocketAddr {
+        let (address, port) = if service == "vault" {
+            (Ipv4Addr::UNSPECIFIED, VAULT_PORT)
+        } else {
+            (Ipv4Addr::LOCALHOST, AGENT_PORT)
+        };
+        SocketAddr::V4(SocketAddrV4::new(address, port))
+    }
+
+    fn secret(&self, purpose: &str) -> Utf8PathBuf {
+        let version = *self
+            .secrets
+            .get(purpose)
+            .expect("invariant: the planner gives every secret a version");
+        Self::layout().secret(&SecretName {
+            purpose: purpose.to_owned(),
+            version,
+        })
+    }
+
+    fn vault(&self) -> Url {
+        Url::parse(&format!("http://vault:{VAULT_PORT}/api")).expect("invariant: a literal URL")
+    }
+
+    fn test_camera(&self, camera: &str) -> Url {
+        Url::parse(&format!("rtsp://camera-{camera}:{CAMERA_PORT}/{camera}"))
+            .expect("invariant: camera names are URL-safe")
+    }
+
+    fn agent_data(&self, service: &str) -> Utf8PathBuf {
+        Self::layout().agent_data(service)
+    }
+
+    fn vault_data(&self) -> Utf8PathBuf {
+        Self::layout().vault()
+    }
+
+    fn recordings(&self) -> Utf8PathBuf {
+        Self::layout().recordings()
+    }
+
+    fn handoff(&self) -> Option<Utf8PathBuf> {
+        None
+    }
+}
+
+fn mount(target: Utf8PathBuf, access: MountAccess) -> Mount {
+    let source = target
+        .strip_prefix(ROOT)
+        .expect("invariant: it was made below the root")
+        .to_owned();
+    Mount {
+        source,
+        target,
+        access,
+    }
+}
+
+/// Secrets of one service: those whose purpose `wanted` says.
+fn secret_mounts(inputs: &Inputs<'_>, wanted: impl Fn(&str) -> bool) -> Vec<Mount> {
+    secret_purposes(inputs.profile)
+        .into_keys()
+        .filter(|purpose| wanted(purpose))
+        .map(|purpose| mount(inputs.secret(&purpose), MountAccess::Read))
+        .collect()
+}
+
+fn vault(inputs: &Inputs<'_>, name: String) -> Container {
+    let config = RenderedFile {
+        path: Inputs::layout().service_config(&name),
+        contents: json(&vault_config(inputs, &name)),
+    };
+    let mut mounts = vec![mount(config.path.clone(), MountAccess::Read)];
+    mounts.extend(secret_mounts(inputs, |purpose| {
+        purpose.starts_with("vault-") || purpose.starts_with("webhook-")
+    }));
+    mounts.push(mount(inputs.vault_data(), MountAccess::Write));
+    mounts.push(mount(inputs.recordings(), MountAccess::Write));
+    let mut networks = vec![name.clone()];
+    networks.extend(
+        service_names(inputs.profile)
+            .into_iter()
+            .filter(|(_, role)| *role == Role::Agent)
+            .map(|(agent, _)| agent),
+    );
+    Container {
+        role: Role::Vault,
+        image: Component::Vault,
+        command: ["run", "--config", config.path.as_str()]
+            .map(str::to_owned)
+            .to_vec(),
+        networks,
+        mounts,
+        health: ["stakeout-vault", "health", "--config", config.path.as_str()]
+            .map(str::to_owned)
+            .to_vec(),
+        config: Some(config),
+        limits: Limits {
+            memory_mib: VAULT_MEMORY_MIB,
+            cpu_milli: 2000,
+            pids: 256,
+        },
+        service: name,
+    }
+}
+
+fn agent(inputs: &Inputs<'_>, name: String) -> Container {
+    let config = RenderedFile {
+        path: Inputs::layout().service_config(&name),
+        contents: json(&agent_config(inputs, &name)),
+    };
+    let cameras = cameras_of(inputs.profile, &name);
+    let token = format!("{name}-token");
+    let logins: Vec<_> = cameras.iter().map(|c| camera_secret(&c.name)).collect();
+    let keys = ["vault-access-key", "vault-secret-key"];
+    let has_vault = inputs.profile.storage.keeper == Keeper::Vault;
+    let mut mounts = vec![mount(config.path.clone(), MountAccess::Read)];
+    mounts.extend(secret_mounts(inputs, |purpose| {
+        purpose == token
+            || logins.iter().any(|login| login == purpose)
+            || (has_vault && keys.contains(&purpose))
+    }));
+    mounts.push(mount(inputs.agent_data(&name), MountAccess::Write));
+    let count = u64::try_from(cameras.len()).unwrap_or(u64::MAX);
+    Container {
+        role: Role::Agent,
+        image: Component::Agent,
+        command: ["run", "--config", config.path.as_str()]
+            .map(str::to_owned)
+            .to_vec(),
+        networks: vec![name.clone()],
+        mounts,
+        health: ["stakeout-agent", "health", "--config", config.path.as_str()]
+            .map(str::to_owned)
+            .to_vec(),
+        config: Some(config),
+        limits: Limits {
+            memory_mib: agent_memory_mib(cameras.len()),
+            // Recording takes 1 % of a core, decoding a 4K key frame a second some 30 %.
+            cpu_milli: 1000 + 250 * count.saturating_sub(1),
+            // A writer thread for each camera, and the decoder's.
+            pids: 64 + 8 * count,
+        },
+        service: name,
+    }
+}
+
+fn test_camera(inputs: &Inputs<'_>, name: String) -> Container {
+    let camera = test_camera_of(inputs.profile, &name);
+    let login = inputs.secret(&camera_secret(&camera.name));
+    let mut mounts = vec![mount(login.clone(), MountAccess::Read)];
+    let source = match &camera.source {
+        Source::Test(TestSource::File(path)) => {
+            let target = Utf8Path::new(ROOT).join("clip.mp4");
+            mounts.push(Mount {
+                source: inputs.folder.join(path),
+                target: target.clone(),
+                access: MountAccess::Read,
+            });
+            target.into_string()
+        }
+        _ => "scene".to_owned(),
+    };
+    let port = CAMERA_PORT.to_string();
+    let command = [
+        "test-camera",
+        "--source",
+        &source,
+        "--listen",
+        "0.0.0.0",
+        "--port",
+        &port,
+        "--login-file",
+        login.as_str(),
+    ];
+    let agent = match inputs.profile.agents.isolation {
+        installer_spec::Isolation::Group => "agent".to_owned(),
+        installer_spec::Isolation::Camera => format!("agent-{}", camera.name),
+    };
+    Container {
+        role: Role::TestCamera,
+        image: Component::Agent,
+        command: command.map(str::to_owned).to_vec(),
+        networks: vec![agent],
+        mounts,
+        config: None,
+        health: vec![
+            "stakeout-agent".to_owned(),
+            "health".to_owned(),
+            "--address".to_owned(),
+            format!("127.0.0.1:{CAMERA_PORT}"),
+        ],
+        limits: Limits {
+            memory_mib: TEST_CAMERA_MEMORY_MIB,
+            cpu_milli: 500,
+            pids: 64,
+        },
+        service: name,
+    }
+}
