@@ -340,6 +340,7 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Service {
         http: HttpConfig {
             listen: inputs.listen(&name),
             token_file: inputs.secret(&format!("{name}-token")),
+            tls: None,
         },
         cameras,
         retention,
@@ -349,6 +350,7 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Service {
             secret_key_file: inputs.secret("vault-secret-key"),
             directory: profile.site.clone(),
             handoff: true,
+            ca_file: None,
         }),
     };
     let path = layout.service_config(&name);
