@@ -126,10 +126,10 @@ impl Site {
         let text: String = issuers.iter().map(|i| i.0.pem()).collect();
         // By rename, as everybody who rotates does it.
         std::fs::write(self.root.join("ca.new"), text).unwrap();
-        std::fs::rename(self.root.join("ca.new"), self.root.join("ca.pem")).unwrap();
+        std::fs::rename(self.root.join("ca.new"), self.bundle()).unwrap();
     }
 
-    fn start(&self, url: String, ca_file: Option<Utf8PathBuf>) -> JoinHandle<()> {
+    fn start(&self, vault: SocketAddr, ca_file: Option<Utf8PathBuf>) -> JoinHandle<()> {
         let policy = |_| Policy {
             age_ms: None,
             quota_bytes: None,
@@ -138,7 +138,7 @@ impl Site {
         };
         let store = Store::open(&self.root.join("data"), &["gate".into()], policy).unwrap();
         let config = UploadConfig {
-            url: url.parse().unwrap(),
+            url: format!("https://{vault}/api").parse().unwrap(),
             access_key_file: self.root.join("access"),
             secret_key_file: self.root.join("secret"),
             directory: "site".into(),
@@ -162,8 +162,8 @@ impl Site {
         tokio::spawn(uploader.run())
     }
 
-    fn bundle(&self) -> Option<Utf8PathBuf> {
-        Some(self.root.join("ca.pem"))
+    fn bundle(&self) -> Utf8PathBuf {
+        self.root.join("ca.pem")
     }
 
     async fn until(&self, what: &str, wanted: impl Fn() -> bool) {
@@ -203,7 +203,7 @@ async fn footage_goes_by_body_and_leaves_the_disk_and_outages_are_outlasted() {
     let files = [site.record(1_700_000_000), site.record(1_700_000_001)];
     // The vault takes a connection and dies in the middle of the body.
     let acceptor = issuer.server("127.0.0.1");
-    let task = site.start(format!("https://{address}/api"), site.bundle());
+    let task = site.start(address, Some(site.bundle()));
     let (stream, _) = listener.accept().await.unwrap();
     let mut stream = acceptor.accept(stream).await.unwrap();
     let mut some = vec![0; 500_000];
@@ -230,13 +230,13 @@ async fn a_stranger_gets_nothing_until_the_bundle_names_its_issuer() {
     let (listener, address) = listen().await;
     let vault = serve(listener, new.server("127.0.0.1"), Arc::clone(&site.taken));
     let file = site.record(1_700_000_000);
-    let task = site.start(format!("https://{address}/api"), site.bundle());
+    let task = site.start(address, Some(site.bundle()));
     site.until("a refusal", || site.failed("invalid peer certificate"))
         .await;
     assert!(file.exists() && site.taken.lock().unwrap().is_empty());
 
     // A broken bundle changes nothing, a good one is taken up without a restart.
-    std::fs::write(site.root.join("ca.pem"), "no certificate").unwrap();
+    std::fs::write(site.bundle(), "no certificate").unwrap();
     let before = site.failures.lock().unwrap().len();
     site.until("another refusal", || {
         site.failures.lock().unwrap().len() > before
@@ -259,7 +259,7 @@ async fn another_host_s_certificate_is_refused_and_a_missing_bundle_is_named() {
         Arc::clone(&site.taken),
     );
     let file = site.record(1_700_000_000);
-    let task = site.start(format!("https://{address}/api"), site.bundle());
+    let task = site.start(address, Some(site.bundle()));
     site.until("a missing bundle", || {
         site.failed("cannot read trust bundle")
     })
@@ -282,7 +282,7 @@ async fn without_a_bundle_only_public_issuers_are_trusted() {
         Arc::clone(&site.taken),
     );
     let file = site.record(1_700_000_000);
-    let task = site.start(format!("https://{address}/api"), None);
+    let task = site.start(address, None);
     site.until("a refusal", || !site.failures.lock().unwrap().is_empty())
         .await;
     assert!(file.exists() && site.taken.lock().unwrap().is_empty());
