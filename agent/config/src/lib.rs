@@ -34,6 +34,19 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// File with the bearer token that every call but `/healthz` and `/metrics` needs.
     pub token_file: Utf8PathBuf,
+    /// With it the API speaks HTTPS and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+}
+
+/// A certificate with its key, both PEM. They may be replaced while the agent runs: it looks every
+/// few seconds, so no restart and no recording is spent on a rotation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate, followed by those that lead to its issuer.
+    pub certificate: Utf8PathBuf,
+    pub key: Utf8PathBuf,
 }
 
 /// One camera.
@@ -104,6 +117,10 @@ pub struct UploadConfig {
     /// The vault sees this process' `data`: files are handed over by path instead of sent.
     #[serde(default)]
     pub handoff: bool,
+    /// PEM bundle of the only issuers that an `https` vault is trusted by; the system's roots, if
+    /// absent. Read again when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Utf8PathBuf>,
 }
 
 /// Why a configuration cannot be used.

@@ -1,6 +1,7 @@
 //! The decoder's child process. What goes through its pipes is `agent-decode`'s matter.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,9 @@ use tokio::time::timeout;
 
 /// A 4K key frame takes a quarter of a second on a Raspberry Pi; a hundred times that is a hang.
 const LONGEST: Duration = Duration::from_secs(25);
+
+/// What runs here, even after an upgrade has put another file in its place.
+const PROGRAM: &str = "/proc/self/exe";
 
 /// Why a picture could not be had. After anything but a refusal the decoder is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +47,14 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     pub(crate) fn start() -> Result<Self, DecoderError> {
-        let spawned = std::env::current_exe().and_then(|program| {
-            Command::new(program)
-                .arg("decode")
-                // It needs nothing of ours, and no secret in the environment either.
-                .env_clear()
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-        });
+        let spawned = Command::new(PROGRAM)
+            .arg0("stakeout-agent")
+            .arg("decode")
+            // It needs nothing of ours, and no secret in the environment either.
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
         let mut child = spawned.map_err(DecoderError::Start)?;
         let pipes = child.stdout.take().zip(child.stdin.take());
         let client = pipes.map(|(from_child, to_child)| Client::new(from_child, to_child));

@@ -8,9 +8,12 @@ mod camera;
 mod decoder;
 mod events;
 mod files;
+mod health;
 mod logging;
 mod motion;
+mod pipe;
 mod run;
+mod secrets;
 mod signals;
 mod site;
 mod status;
@@ -18,6 +21,7 @@ mod tape;
 mod test_camera;
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use agent_api::ProbeRequest;
@@ -50,6 +54,10 @@ enum Command {
     Probe,
     /// Be a camera: serve an MP4 file or the built-in scene over RTSP.
     TestCamera(test_camera::Arguments),
+    /// Ask the agent of a configuration file whether it is well: exit 0, or 1 and one line why not.
+    Health(HealthArguments),
+    /// Join standard input and output to a TCP connection to a loopback address.
+    Pipe { address: SocketAddr },
     /// Decode key frames for motion; started by `run`, talks over standard input and output.
     #[command(hide = true)]
     Decode,
@@ -62,9 +70,23 @@ enum Command {
     Version,
 }
 
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct HealthArguments {
+    #[arg(long)]
+    config: Option<Utf8PathBuf>,
+    /// Only whether something listens there.
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
+}
+
 fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    if let Command::Health(arguments) = command {
+        return health(arguments);
+    }
     logging::start();
-    match perform(Arguments::parse().command) {
+    match perform(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -84,6 +106,8 @@ fn perform(command: Command) -> anyhow::Result<()> {
             signals::die_with_supervisor()?;
             block_on(test_camera::serve(arguments))
         }
+        Command::Health(arguments) => block_on(check(arguments)),
+        Command::Pipe { address } => pipe::join(address),
         Command::Decode => decoder::serve(),
         Command::Repair { directory } => {
             let done = agent_store::repair(&directory)
@@ -103,6 +127,27 @@ fn perform(command: Command) -> anyhow::Result<()> {
             )?;
             Ok(())
         }
+    }
+}
+
+/// An engine keeps what a health check prints and shows it to people: one plain line.
+fn health(arguments: HealthArguments) -> ExitCode {
+    match block_on(check(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let line = format!("{error:#}").replace('\n', " ");
+            // Without a reader the exit code says enough.
+            drop(writeln!(std::io::stdout(), "{line}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn check(arguments: HealthArguments) -> anyhow::Result<()> {
+    match (arguments.config, arguments.address) {
+        (Some(config), _) => health::agent(&config).await,
+        (None, Some(address)) => health::listener(&address).await,
+        (None, None) => anyhow::bail!("neither a configuration nor an address is given"),
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use agent_capture::{Target, read_credentials};
-use agent_config::{AgentConfig, CameraConfig};
+use agent_config::{AgentConfig, CameraConfig, HttpConfig};
+use agent_http::TlsListener;
 use agent_pipeline::names::sanitised;
 use agent_store::{Disk, Policy, Store, Vault};
 use agent_upload::{Calls, Outcome, Uploader};
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::camera::{self, Surroundings};
 use crate::events::Event;
+use crate::secrets;
 use crate::signals;
 use crate::site::{Camera, Site};
 use crate::status::Board;
@@ -46,6 +48,7 @@ pub(crate) async fn run(path: &Utf8Path) -> anyhow::Result<()> {
     // The one process-wide choice of a TLS implementation; a second call cannot happen.
     drop(rustls::crypto::ring::default_provider().install_default());
     let config = agent_config::read_config(path)?;
+    secrets::warn_of_readable(&config);
     let token = agent_http::read_token(&config.http.token_file)?;
     let targets = config
         .cameras
@@ -54,9 +57,7 @@ pub(crate) async fn run(path: &Utf8Path) -> anyhow::Result<()> {
         .collect::<anyhow::Result<Vec<_>>>()?;
     let _lock = lock(&config.data)?;
     let store = Arc::new(open_store(&config)?);
-    let listener = TcpListener::bind(config.http.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.http.listen))?;
+    let api = listen(&config.http).await?;
     let (events, _) = broadcast::channel(EVENTS);
     let calls = Arc::new(Calls::default());
     let (stop, stopped) = watch::channel(false);
@@ -90,11 +91,15 @@ pub(crate) async fn run(path: &Utf8Path) -> anyhow::Result<()> {
     services.spawn(expire(Arc::clone(&store)));
     if let Some(upload) = config.upload.clone() {
         let report = reporter(Arc::clone(&site), events);
-        services.spawn(Uploader::new(upload, Arc::clone(&store), calls, report)?.run());
+        services.spawn(Uploader::new(upload, Arc::clone(&store), calls, report).run());
     }
     let router = agent_http::router(site, store, token);
     services.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        let served = match api {
+            Api::Plain(listener) => axum::serve(listener, router).await,
+            Api::Tls(listener) => axum::serve(listener, router).await,
+        };
+        if let Err(error) = served {
             tracing::error!(%error, "the API ended");
         }
     });
@@ -115,6 +120,22 @@ pub(crate) async fn run(path: &Utf8Path) -> anyhow::Result<()> {
         "ended"
     );
     Ok(())
+}
+
+/// Where the API is served.
+enum Api {
+    Plain(TcpListener),
+    Tls(TlsListener),
+}
+
+async fn listen(http: &HttpConfig) -> anyhow::Result<Api> {
+    let listener = TcpListener::bind(http.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", http.listen))?;
+    Ok(match &http.tls {
+        None => Api::Plain(listener),
+        Some(files) => Api::Tls(TlsListener::new(listener, files)?),
+    })
 }
 
 /// Main and sub stream, with the credentials of the camera.

@@ -83,6 +83,7 @@ impl Place {
             http: HttpConfig {
                 listen: ([127, 0, 0, 1], self.api).into(),
                 token_file: self.root.join("token"),
+                tls: None,
             },
             cameras: vec![camera],
             retention: Retention::default(),

@@ -7,6 +7,7 @@
 mod metrics;
 mod range;
 mod recordings;
+mod tls;
 mod token;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 pub use metrics::CameraMetrics;
+pub use tls::{TlsError, TlsListener, read_certificates};
 pub use token::{Token, TokenError, read_token};
 
 /// A proof needs time to be seen, and no one keeps a connection open for an hour.
@@ -158,4 +160,13 @@ pub(crate) fn problem(status: StatusCode, word: &'static str, message: &str) -> 
         }),
     )
         .into_response()
+}
+
+/// The error and its sources in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |e| e.source());
+    sources
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }

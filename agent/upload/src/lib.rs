@@ -5,6 +5,7 @@
 //! when is decided in `queue`, without a clock.
 
 mod calls;
+mod client;
 mod queue;
 mod vault;
 
@@ -19,6 +20,7 @@ use crate::queue::{Queue, Turn};
 pub use crate::vault::VaultError;
 use crate::vault::{Refusal, Vault};
 pub use calls::Calls;
+pub use client::ClientError;
 
 /// New recordings wake the uploader; this is for those that appear by other ways.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -55,14 +57,14 @@ impl Uploader {
         store: Arc<Store>,
         calls: Arc<Calls>,
         report: Box<dyn Fn(Outcome<'_>) + Send + Sync>,
-    ) -> Result<Self, VaultError> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             store,
-            vault: Vault::new(config)?,
+            vault: Vault::new(config),
             queue: Queue::default(),
             calls,
             report,
-        })
+        }
     }
 
     /// Runs for ever; safe to cancel at any moment.

@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio_util::io::ReaderStream;
 use vault_api::{Problem, header};
 
-const CONNECT: Duration = Duration::from_secs(5);
+use crate::client::{ClientError, Clients};
+
 /// A hand-over is a rename; a vault that copies across disks still does 4 GiB in this time.
 const HAND_OVER: Duration = Duration::from_mins(2);
 /// The slowest link that is waited for, in bytes per second, on top of a fixed minute.
@@ -23,8 +24,8 @@ const CHUNK: usize = 64 * 1024;
 /// Why a recording was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    #[error("the vault's address `{url}` cannot be used")]
-    Client { url: String, source: reqwest::Error },
+    #[error("the vault at `{url}` cannot be spoken to")]
+    Client { url: String, source: ClientError },
     #[error("cannot read account key `{path}`")]
     Key {
         path: Utf8PathBuf,
@@ -81,40 +82,29 @@ fn judges_the_file(status: StatusCode) -> bool {
 #[derive(Debug)]
 pub(crate) struct Vault {
     config: UploadConfig,
-    client: reqwest::Client,
+    clients: Clients,
     /// `{config.url}/storage`.
     url: String,
 }
 
 impl Vault {
-    pub(crate) fn new(config: UploadConfig) -> Result<Self, VaultError> {
-        let url = format!("{}/storage", config.url.as_str().trim_end_matches('/'));
-        let mut client = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .user_agent(concat!("stakeout-agent/", env!("CARGO_PKG_VERSION")))
-            // Account keys go to the configured vault and nowhere else.
-            .redirect(reqwest::redirect::Policy::none());
-        if config.url.scheme() == "http" {
-            // A minimal system has no certificates, and this address needs none.
-            client = client.tls_certs_only([]);
+    /// What is wrong with the trust bundle may be put right while the agent runs, so that is told
+    /// by each attempt and not here.
+    pub(crate) fn new(config: UploadConfig) -> Self {
+        Self {
+            url: format!("{}/storage", config.url.as_str().trim_end_matches('/')),
+            clients: Clients::new(&config),
+            config,
         }
-        let local = config.url.host_str().is_some_and(|h| {
-            let bare = h.trim_start_matches('[').trim_end_matches(']');
-            bare == "localhost"
-                || bare
-                    .parse::<std::net::IpAddr>()
-                    .is_ok_and(|ip| ip.is_loopback())
-        });
-        if local {
-            client = client.no_proxy();
-        }
-        match client.build() {
-            Ok(client) => Ok(Self {
-                config,
-                client,
-                url,
+    }
+
+    fn post(&self) -> Result<reqwest::RequestBuilder, VaultError> {
+        match self.clients.current() {
+            Ok(client) => Ok(client.post(&self.url)),
+            Err(source) => Err(VaultError::Client {
+                url: self.url.clone(),
+                source,
             }),
-            Err(source) => Err(VaultError::Client { url, source }),
         }
     }
 
@@ -152,11 +142,7 @@ impl Vault {
                 }
             })?;
         headers.insert(header::HANDOFF, value);
-        let request = self
-            .client
-            .post(&self.url)
-            .headers(headers)
-            .timeout(HAND_OVER);
+        let request = self.post()?.headers(headers).timeout(HAND_OVER);
         self.judge(request.send().await).await
     }
 
@@ -175,12 +161,7 @@ impl Vault {
         headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
         let body = reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, CHUNK));
         let limit = Duration::from_secs(60 + length / SLOWEST);
-        let request = self
-            .client
-            .post(&self.url)
-            .headers(headers)
-            .body(body)
-            .timeout(limit);
+        let request = self.post()?.headers(headers).body(body).timeout(limit);
         self.judge(request.send().await).await
     }
 

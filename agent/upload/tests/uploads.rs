@@ -113,6 +113,7 @@ impl Site {
             secret_key_file: root.join("secret"),
             directory: "site".into(),
             handoff,
+            ca_file: None,
         };
         Self {
             _temp: temp,
@@ -151,7 +152,7 @@ impl Site {
             calls,
             Box::new(|_| {}),
         );
-        (store, tokio::spawn(uploader.expect("usable").run()))
+        (store, tokio::spawn(uploader.run()))
     }
 
     /// Runs until the vault took `count` recordings and the agent noted it.

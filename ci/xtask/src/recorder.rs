@@ -78,6 +78,7 @@ impl Recorder {
             http: HttpConfig {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
                 token_file,
+                tls: None,
             },
             cameras: vec![CameraConfig {
                 name: CAMERA.to_owned(),

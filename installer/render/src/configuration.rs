@@ -211,6 +211,7 @@ pub(crate) fn agent_config(place: &impl Placement, service: &str) -> AgentConfig
         http: HttpConfig {
             listen: place.listen(service),
             token_file: place.secret(&format!("{service}-token")),
+            tls: None,
         },
         cameras: cameras
             .into_iter()
@@ -223,6 +224,7 @@ pub(crate) fn agent_config(place: &impl Placement, service: &str) -> AgentConfig
             secret_key_file: place.secret("vault-secret-key"),
             directory: profile.site.clone(),
             handoff: place.handoff().is_some(),
+            ca_file: None,
         }),
     }
 }
