@@ -57,7 +57,7 @@ pub enum CatalogueError {
         path: Utf8PathBuf,
         source: rusqlite::Error,
     },
-    #[error("the catalogue `{path}` is damaged: {report}")]
+    #[error("the catalogue `{path}` is damaged, `rebuild` makes it anew: {report}")]
     Damaged { path: Utf8PathBuf, report: String },
     #[error("the catalogue `{path}` has version {found}; this vault reads up to {known}")]
     Newer {
@@ -116,9 +116,15 @@ impl Catalogue {
     }
 
     fn open_file(path: &Utf8Path) -> Result<Connection, CatalogueError> {
-        let failed = |source| CatalogueError::Open {
-            path: path.to_owned(),
-            source,
+        let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => CatalogueError::Damaged {
+                path: path.to_owned(),
+                report: source.to_string(),
+            },
+            _ => CatalogueError::Open {
+                path: path.to_owned(),
+                source,
+            },
         };
         let mut connection = Connection::open(path).map_err(failed)?;
         connection
@@ -158,6 +164,30 @@ impl Catalogue {
     /// Keeps room on the disk for [`Catalogue::expire`], where there is room to keep.
     pub fn lay_ballast(&self) {
         self.ballast.lay();
+    }
+
+    /// Reads every page and index, which opening does not.
+    pub fn verify(&self) -> Result<(), CatalogueError> {
+        let report: String = self
+            .connection
+            .pragma_query_value(None, "integrity_check", |row| row.get(0))
+            .map_err(query("check"))?;
+        if report == "ok" {
+            return Ok(());
+        }
+        Err(CatalogueError::Damaged {
+            path: self.connection.path().unwrap_or_default().into(),
+            report,
+        })
+    }
+
+    /// Numbers recordings and events from `number` on, where none was ever numbered.
+    pub fn start_at(&mut self, number: i64) -> Result<(), CatalogueError> {
+        let sql = "INSERT INTO sqlite_sequence (name, seq) \
+                   SELECT column1, ?1 FROM (VALUES ('recordings'), ('outbox')) \
+                   WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence)";
+        let done = self.connection.execute(sql, [number]);
+        done.map(|_| ()).map_err(query("number"))
     }
 
     /// Adds a recording and the event that tells of it, once per account and key.

@@ -89,6 +89,36 @@ fn deliveries_are_remembered_and_old_events_forgotten() {
     assert_eq!(left, [4, 5]);
 }
 
+#[test]
+fn a_catalogue_that_is_made_anew_does_not_repeat_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut catalogue = open(&folder);
+    catalogue.start_at(5000).unwrap();
+    catalogue.add(&new("gate", 1)).unwrap();
+    catalogue.start_at(9000).unwrap();
+    catalogue.add(&new("gate", 2)).unwrap();
+    let events = catalogue.events(0, None, 10).unwrap();
+    let numbers: Vec<_> = events.iter().map(|e| (e.seq, e.recording.id)).collect();
+    assert_eq!(numbers, [(5001, 5001), (5002, 5002)]);
+}
+
+#[test]
+fn a_file_that_is_no_catalogue_is_called_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    open(&folder).verify().unwrap();
+    let path = Utf8PathBuf::from_path_buf(folder.path().join("other.sqlite")).unwrap();
+    std::fs::write(
+        &path,
+        "not a database, and long enough to be looked at".repeat(99),
+    )
+    .unwrap();
+    let damaged = Catalogue::open(&path, "site");
+    assert!(
+        matches!(damaged, Err(CatalogueError::Damaged { .. })),
+        "{damaged:?}"
+    );
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(12))]
     #[test]

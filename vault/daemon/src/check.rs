@@ -5,6 +5,7 @@ use std::fmt;
 
 use camino::Utf8Path;
 use vault_api::read_config;
+use vault_catalogue::CatalogueError;
 
 use crate::run::{lock, open};
 
@@ -14,16 +15,20 @@ pub(crate) struct Report {
     recordings: usize,
     missing: Vec<String>,
     unknown: Vec<String>,
+    damage: Option<CatalogueError>,
 }
 
 impl Report {
     pub(crate) fn sound(&self) -> bool {
-        self.missing.is_empty() && self.unknown.is_empty()
+        self.missing.is_empty() && self.unknown.is_empty() && self.damage.is_none()
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(damage) = &self.damage {
+            return write!(f, "{damage}");
+        }
         write!(f, "{} recordings", self.recordings)?;
         for key in &self.missing {
             write!(f, "\nmissing object: {key}")?;
@@ -35,10 +40,28 @@ impl fmt::Display for Report {
     }
 }
 
+/// A damaged catalogue is what we look for; anything else kept us from looking.
+fn damaged(error: anyhow::Error) -> anyhow::Result<Report> {
+    let damage = match error.downcast()? {
+        damage @ CatalogueError::Damaged { .. } => damage,
+        other => return Err(other.into()),
+    };
+    Ok(Report {
+        damage: Some(damage),
+        ..Report::default()
+    })
+}
+
 pub(crate) fn check(config: &Utf8Path) -> anyhow::Result<Report> {
     let config = read_config(config)?;
     let _lock = lock(&config)?;
-    let (catalogue, provider) = open(&config)?;
+    let (catalogue, provider) = match open(&config) {
+        Ok(opened) => opened,
+        Err(error) => return damaged(error),
+    };
+    if let Err(error) = catalogue.verify() {
+        return damaged(error.into());
+    }
     let mut report = Report::default();
     let mut locations = BTreeSet::new();
     let mut after = None;

@@ -3,6 +3,8 @@
 //! Invariant: it does not start with a default, empty or readable secret. Start at [`run::run`].
 
 mod check;
+mod judge;
+mod rebuild;
 mod run;
 mod secret;
 
@@ -28,6 +30,11 @@ enum Command {
     },
     /// Compare catalogue and objects; exit 4 when they differ.
     Check {
+        #[arg(long)]
+        config: Utf8PathBuf,
+    },
+    /// Make a damaged catalogue anew from the recordings; the old one is kept beside it.
+    Rebuild {
         #[arg(long)]
         config: Utf8PathBuf,
     },
@@ -59,6 +66,10 @@ fn main() -> ExitCode {
                 ExitCode::from(CHECK_FAILED)
             }
         }),
+        Command::Rebuild { config } => rebuild::rebuild(&config).map(|recordings| {
+            println!("{recordings} recordings");
+            ExitCode::SUCCESS
+        }),
         Command::Version => {
             println!("stakeout-vault {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)
@@ -66,7 +77,9 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        let usage = error.is::<vault_api::ConfigError>() || error.is::<secret::SecretError>();
+        let usage = error.is::<vault_api::ConfigError>()
+            || error.is::<secret::SecretError>()
+            || error.is::<judge::Fault>();
         ExitCode::from(if usage { USAGE } else { 1 })
     })
 }

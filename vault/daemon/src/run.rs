@@ -5,8 +5,8 @@ use std::future::IntoFuture;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
-use camino::Utf8Path;
+use anyhow::{Context, bail};
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::net::TcpListener;
@@ -17,6 +17,7 @@ use vault_http::{Keys, Policy, Vault, now_ms, retain, router};
 use vault_integrations::{Webhook, deliver};
 use vault_storage::FilesystemProvider;
 
+use crate::judge::judge;
 use crate::secret::{make_folder, read_secret};
 
 /// Disks fill slowly beside a reserve; uploads wake retention anyway.
@@ -33,6 +34,7 @@ pub(crate) fn run(config: &Utf8Path) -> anyhow::Result<()> {
         set_parent_process_death_signal(Some(Signal::TERM)).context("cannot follow our parent")?;
     }
     let config = read_config(config)?;
+    judge(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -57,10 +59,20 @@ pub(crate) fn lock(config: &VaultConfig) -> anyhow::Result<File> {
     Ok(file)
 }
 
+pub(crate) fn catalogue_path(config: &VaultConfig) -> Utf8PathBuf {
+    config.data.join("catalogue.sqlite")
+}
+
 /// Catalogue and provider of a configuration.
 pub(crate) fn open(config: &VaultConfig) -> anyhow::Result<(Catalogue, FilesystemProvider)> {
-    let catalogue = Catalogue::open(&config.data.join("catalogue.sqlite"), &config.site)?;
+    let catalogue = Catalogue::open(&catalogue_path(config), &config.site)?;
     let ProviderConfig::Filesystem { path } = &config.provider;
+    if catalogue.totals()?.recordings > 0 && !FilesystemProvider::is_known(path) {
+        bail!(
+            "`{path}` is not the folder that the catalogue knows; is its disk mounted? \
+             (a folder `.staging` in it says that it is)"
+        );
+    }
     make_folder(path).with_context(|| format!("cannot make `{path}`"))?;
     Ok((catalogue, FilesystemProvider::open(path)?))
 }

@@ -54,8 +54,9 @@ impl Keys {
     /// The caller, if it proves who it is.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let bearer = text(header::AUTHORIZATION.as_str()).and_then(|v| v.strip_prefix("Bearer "));
-        if bearer.is_some_and(|token| same(&digest(token), &self.admin_token)) {
+        let bearer = text(header::AUTHORIZATION.as_str()).and_then(|v| v.split_once(' '));
+        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
+        if bearer.is_some_and(|(_, token)| same(&digest(token), &self.admin_token)) {
             return Some(Caller::Admin);
         }
         let (access, secret) = (text(ACCESS_KEY)?, text(SECRET_KEY)?);

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::http::{HeaderMap, Method, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use camino::Utf8PathBuf;
 use futures::stream;
@@ -36,12 +36,15 @@ pub(crate) async fn list(
 ) -> Result<Json<Page>, Refusal> {
     vault.keys.require_any(&headers)?;
     let Query(query) = query.map_err(|error| Refusal::query(&error))?;
-    let after = query.after.as_deref().map(str::parse).transpose();
+    // What a form left empty is not asked for.
+    let after = query.after.as_deref().filter(|after| !after.is_empty());
+    let camera = query.camera.filter(|camera| !camera.is_empty());
+    let after = after.map(str::parse).transpose();
     let after = after.map_err(|error: vault_catalogue::NotAToken| {
         Refusal::new(StatusCode::BAD_REQUEST, "after_invalid", error.to_string())
     })?;
     let limit = query.limit.unwrap_or(100).clamp(1, LIMIT_MAX);
-    let page = vault.ask(move |catalogue| catalogue.page(query.camera.as_deref(), after, limit));
+    let page = vault.ask(move |catalogue| catalogue.page(camera.as_deref(), after, limit));
     Ok(Json(page.await.map_err(|error| Refusal::internal(&error))?))
 }
 
@@ -64,6 +67,7 @@ async fn find(vault: &Vault, id: Result<Path<i64>, PathRejection>) -> Result<Rec
 
 pub(crate) async fn media(
     State(vault): State<Arc<Vault>>,
+    method: Method,
     headers: HeaderMap,
     id: Result<Path<i64>, PathRejection>,
 ) -> Result<Response<Body>, Refusal> {
@@ -86,23 +90,24 @@ pub(crate) async fn media(
         .header(header::CONTENT_TYPE, "video/mp4")
         .header(header::ACCEPT_RANGES, "bytes")
         .header(header::ETAG, &etag);
-    let (answer, start, length) = match range::parse(asked.filter(|_| fresh), size) {
-        Wanted::Whole => (answer.status(StatusCode::OK), 0, size),
-        Wanted::Part { start, length } => {
-            let range = format!("bytes {start}-{}/{size}", start + length - 1);
-            let answer = answer.status(StatusCode::PARTIAL_CONTENT);
-            (answer.header(header::CONTENT_RANGE, range), start, length)
-        }
-        Wanted::Unsatisfiable => {
-            let refusal = Refusal::new(
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "range_not_satisfiable",
-                format!("the recording has {size} bytes"),
-            );
-            let range = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
-            return Ok((range, refusal).into_response());
-        }
-    };
+    let (answer, start, length) =
+        match range::parse(asked.filter(|_| fresh && method == Method::GET), size) {
+            Wanted::Whole => (answer.status(StatusCode::OK), 0, size),
+            Wanted::Part { start, length } => {
+                let range = format!("bytes {start}-{}/{size}", start + length - 1);
+                let answer = answer.status(StatusCode::PARTIAL_CONTENT);
+                (answer.header(header::CONTENT_RANGE, range), start, length)
+            }
+            Wanted::Unsatisfiable => {
+                let refusal = Refusal::new(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    "range_not_satisfiable",
+                    format!("the recording has {size} bytes"),
+                );
+                let range = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
+                return Ok((range, refusal).into_response());
+            }
+        };
     let pieces = stream::try_unfold((start, length), move |(start, left)| {
         let (vault, location) = (Arc::clone(&vault), location.clone());
         async move {

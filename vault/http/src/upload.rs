@@ -1,22 +1,36 @@
 //! `POST /api/storage`: a recording by its bytes, or by the path where it lies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use camino::Utf8Path;
-use vault_api::Stored;
+use futures::StreamExt;
+use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 use vault_api::header::{
     CAMERA, DEVICE, DIRECTORY, DURATION, FILE_NAME, HANDOFF, SHA256, TIMESTAMP,
 };
+use vault_api::{Recording, Stored};
 use vault_catalogue::Added;
 use vault_storage::{RecordingName, StorageError, StoredObject, is_file_name};
 
 use crate::problem::Refusal;
 use crate::retention::make_room;
 use crate::vault::{Announced, Vault, VaultError};
+
+/// What is left of an upload that was answered already is read for so long.
+const READ_ON: Duration = Duration::from_secs(30);
+/// A client that sends nothing for so long is gone.
+const QUIET: Duration = Duration::from_mins(1);
+/// Pieces of an object that is compared.
+const PIECE: usize = 256 << 10;
+
+/// Unix milliseconds up to the year 9999; a recording outside of it would never be the oldest.
+const TIMES: std::ops::Range<i64> = 0..253_402_300_800_000;
 
 /// The keys are right.
 pub(crate) async fn ping(
@@ -33,46 +47,65 @@ pub(crate) async fn store(
     body: Body,
 ) -> Result<Json<Stored>, Refusal> {
     vault.keys.require_account(&headers)?;
-    let announced = announced(&vault, &headers)?;
+    let mut body = body.into_data_stream();
+    let answer = settle(&vault, &headers, &mut body).await;
+    // A connection that closes while its client still sends loses the answer, and the client
+    // sends the same again, for ever.
+    let rest = async { while let Some(Ok(_)) = body.next().await {} };
+    drop(timeout(READ_ON, rest).await);
+    answer
+}
+
+async fn settle(
+    vault: &Arc<Vault>,
+    headers: &HeaderMap,
+    body: &mut BodyDataStream,
+) -> Result<Json<Stored>, Refusal> {
+    let announced = announced(vault, headers)?;
     let (account, key) = (vault.account.clone(), announced.key.clone());
     let known = vault
         .ask(move |catalogue| catalogue.by_key(&account, &key))
         .await;
-    let handoff = text(&headers, HANDOFF);
+    let handoff = text(headers, HANDOFF);
     let known = known.map_err(|error| refusal(&error))?.filter(|known| {
         // Where the object was lost, the copy that is offered now must not be turned away.
         let size = vault.provider.size(Utf8Path::new(&known.location));
         size.is_some() && size == u64::try_from(known.bytes).ok()
     });
     if let Some(known) = known {
-        // The repeated file of an agent that did not hear our answer is of no more use.
-        if let Some(source) = handoff
-            && let Err(error) = take(&vault, &known.key, source).await
-        {
-            tracing::debug!("a repeated hand-off was left alone: {error}");
+        // Whoever hears of a duplicate deletes what it has: other bytes are never one.
+        match handoff {
+            // The repeated file of an agent that did not hear our answer is of no more use.
+            Some(source) => match take(vault, &known.key, source).await {
+                Err(error @ StorageError::Exists { .. }) => return Err(refusal(&error.into())),
+                Err(error) => tracing::debug!("a repeated hand-off was left alone: {error}"),
+                Ok(_) => {}
+            },
+            None => compare(vault, &known, body)
+                .await
+                .map_err(|error| refusal(&error.into()))?,
         }
         return Ok(acknowledge(Added::Duplicate(known)));
     }
     let key = announced.key.as_str();
     let mut object = match handoff {
-        Some(source) => take(&vault, key, source).await,
+        Some(source) => take(vault, key, source).await,
         None => {
-            let sum = text(&headers, SHA256);
-            let body = body.into_data_stream();
+            let sum = text(headers, SHA256);
             vault.provider.put(key, body, sum).await
         }
     };
     if matches!(&object, Err(error) if error.is_full()) {
-        make_room(&vault).await;
+        make_room(vault).await;
         // A body is gone, and its agent sends it again; a file is still there.
         if let Some(source) = handoff {
-            object = take(&vault, key, source).await;
+            object = take(vault, key, source).await;
         }
     }
     let object = object.map_err(|error| refusal(&error.into()))?;
     let mut added = vault.note(announced.clone(), object.clone()).await;
     if matches!(&added, Err(error) if error.is_full()) {
-        make_room(&vault).await;
+        make_room(vault).await;
         added = vault.note(announced, object).await;
     }
     Ok(acknowledge(added.map_err(|error| refusal(&error))?))
@@ -81,6 +114,54 @@ pub(crate) async fn store(
 async fn take(vault: &Vault, key: &str, source: &str) -> Result<StoredObject, StorageError> {
     let source = Utf8Path::new(source);
     vault.provider.take(key, source, &vault.handoff).await
+}
+
+/// Reads an upload whose name is taken, and fails when it is another recording.
+async fn compare(
+    vault: &Vault,
+    known: &Recording,
+    body: &mut BodyDataStream,
+) -> Result<(), StorageError> {
+    let cut = |error| StorageError::Cut(error);
+    let (mut sum, mut bytes) = (Sha256::new(), 0);
+    while let Some(piece) = timeout(QUIET, body.next())
+        .await
+        .map_err(|error| cut(error.into()))?
+    {
+        let piece = piece.map_err(|error| cut(error.into()))?;
+        bytes += i64::try_from(piece.len()).unwrap_or(0);
+        sum.update(&piece);
+    }
+    if bytes == 0 {
+        return Err(StorageError::Empty);
+    }
+    let same = bytes == known.bytes
+        && match &known.sha256 {
+            Some(known) => *known == hex::encode(sum.finalize()),
+            // It was handed over, and not read by us.
+            None => sum.finalize() == digest(vault, Utf8Path::new(&known.location)).await?,
+        };
+    if same {
+        return Ok(());
+    }
+    Err(StorageError::Exists {
+        path: known.location.clone().into(),
+    })
+}
+
+async fn digest(
+    vault: &Vault,
+    location: &Utf8Path,
+) -> Result<sha2::digest::Output<Sha256>, StorageError> {
+    let (mut sum, mut start) = (Sha256::new(), 0);
+    loop {
+        let piece = vault.provider.read(location, start, PIECE).await?;
+        if piece.is_empty() {
+            return Ok(sum.finalize());
+        }
+        start += u64::try_from(piece.len()).unwrap_or(0);
+        sum.update(&piece);
+    }
 }
 
 fn acknowledge(added: Added) -> Json<Stored> {
@@ -100,7 +181,8 @@ fn acknowledge(added: Added) -> Json<Stored> {
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get(name)
-        .and_then(|value| value.to_str().ok())
+        // Agents send names of files and cameras as UTF-8.
+        .and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
         .filter(|text| !text.is_empty())
 }
 
@@ -152,9 +234,11 @@ fn announced(vault: &Vault, headers: &HeaderMap) -> Result<Announced, Refusal> {
             .or_else(|| text(headers, DEVICE).map(str::to_owned))
             .unwrap_or_default(),
         start_ms: number(TIMESTAMP)
+            .filter(|ms| TIMES.contains(ms))
             .or_else(|| told.as_ref().map(|told| told.start_ms))
             .unwrap_or_else(crate::vault::now_ms),
         duration_ms: number(DURATION)
+            .filter(|ms| TIMES.contains(ms))
             .or_else(|| told.as_ref().map(|told| told.duration_ms))
             .unwrap_or(0),
     })
@@ -193,6 +277,6 @@ fn refusal(error: &VaultError) -> Refusal {
         StorageError::Refused { reason, .. } => {
             Refusal::new(StatusCode::CONFLICT, "handoff_refused", *reason)
         }
-        StorageError::Io { .. } => Refusal::internal(error),
+        StorageError::Io { .. } | StorageError::Locked { .. } => Refusal::internal(error),
     }
 }

@@ -160,40 +160,54 @@ impl Vault {
         self.news.send_modify(|count| *count += 1);
     }
 
-    /// Takes up objects that lie in the provider and not in the catalogue: a crash came between
-    /// the two, or the catalogue is new. Returns how many there were.
+    /// See [`adopt`].
     pub fn adopt(&self) -> Result<usize, VaultError> {
-        let mut objects = Vec::new();
-        self.provider.walk(|object| objects.push(object))?;
-        let mut catalogue = lock(&self.catalogue);
-        let mut adopted = 0;
-        for object in objects {
-            let name = object.key.rsplit('/').next().unwrap_or_default();
-            let Some(name) = RecordingName::parse(name) else {
-                continue;
-            };
-            if catalogue.by_key(&self.account, &object.key)?.is_some() {
-                continue;
-            }
-            // The crash may have come between its name and the disk.
-            self.provider.sync(&object.location)?;
-            catalogue.add(&NewRecording {
-                account: self.account.clone(),
-                key: object.key,
-                camera: name.camera,
-                start_ms: name.start_ms,
-                duration_ms: name.duration_ms,
-                bytes: i64::try_from(object.bytes).unwrap_or(i64::MAX),
-                sha256: None,
-                stored_ms: object.modified_ms,
-                location: object.location.into_string(),
-            })?;
-            adopted += 1;
-        }
-        drop(catalogue);
+        let adopted = adopt(&self.account, &self.provider, &mut lock(&self.catalogue))?;
         self.tell();
         Ok(adopted)
     }
+}
+
+/// Takes up objects that lie in the provider and not in the catalogue: a crash came between
+/// the two, or the catalogue is new. Returns how many there were.
+pub fn adopt(
+    account: &str,
+    provider: &FilesystemProvider,
+    catalogue: &mut Catalogue,
+) -> Result<usize, VaultError> {
+    let mut unknown = Vec::new();
+    let mut failed = Ok(());
+    provider.walk(|object| match catalogue.by_key(account, &object.key) {
+        Ok(Some(_)) => {}
+        Ok(None) => unknown.push(object),
+        Err(error) => failed = Err(error),
+    })?;
+    failed?;
+    for object in &unknown {
+        let name = object.key.rsplit('/').next().unwrap_or_default();
+        // A name of another shape tells neither camera nor start.
+        let name = RecordingName::parse(name).unwrap_or_else(|| RecordingName {
+            camera: String::new(),
+            start_ms: object.modified_ms,
+            duration_ms: 0,
+        });
+        // The crash may have come between its name and the disk.
+        provider.sync(&object.location)?;
+        // Where the catalogue was lost, numbers of the old one may be known outside.
+        catalogue.start_at(now_ms())?;
+        catalogue.add(&NewRecording {
+            account: account.to_owned(),
+            key: object.key.clone(),
+            camera: name.camera,
+            start_ms: name.start_ms,
+            duration_ms: name.duration_ms,
+            bytes: i64::try_from(object.bytes).unwrap_or(i64::MAX),
+            sha256: None,
+            stored_ms: object.modified_ms,
+            location: object.location.as_str().to_owned(),
+        })?;
+    }
+    Ok(unknown.len())
 }
 
 /// A panic elsewhere leaves the catalogue as its last transaction did.

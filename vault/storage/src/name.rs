@@ -1,6 +1,8 @@
 //! Six-field file names of recordings (upstream-agent's contract):
 //! `<unix_s>_<digits>-<ms>_<camera>_<x>-<y>-<w>-<h>_<changes>_<duration ms>.mp4`.
 
+use camino::Utf8Path;
+
 /// What a recording's name says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordingName {
@@ -27,7 +29,7 @@ impl RecordingName {
         Some(Self {
             camera: camera.join("_"),
             start_ms: seconds.checked_mul(1000)?.checked_add(millis)?,
-            duration_ms: duration.parse().unwrap_or(0),
+            duration_ms: duration.parse().unwrap_or(0).max(0),
         })
     }
 }
@@ -35,7 +37,7 @@ impl RecordingName {
 /// A file name that is one name and nothing else: no path, no hidden file, `.mp4`.
 pub fn is_file_name(name: &str) -> bool {
     let plain = !name.contains(['/', '\\', '\0']) && !name.chars().any(char::is_control);
-    let mp4 = name.len() > 4 && name.to_ascii_lowercase().ends_with(".mp4");
+    let mp4 = Utf8Path::new(name).extension() == Some("mp4");
     plain && mp4 && name.len() <= 255 && !name.starts_with('.')
 }
 

@@ -10,18 +10,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
 use futures::{Stream, StreamExt};
-use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with, statvfs, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, OFlags, RenameFlags, flock, linkat, renameat_with, statvfs,
+    unlinkat,
+};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::name::RecordingName;
+use crate::name::{RecordingName, is_file_name};
 
 mod take;
 
 /// Name of the folder for uploads that are not complete.
 const STAGING: &str = ".staging";
+const LOCK: &str = ".lock";
 /// A client that sends nothing for this long has gone without a word; a slow link has not.
 const QUIET: Duration = Duration::from_mins(1);
 
@@ -33,6 +37,8 @@ pub enum StorageError {
         path: Utf8PathBuf,
         source: io::Error,
     },
+    #[error("another vault keeps `{path}`")]
+    Locked { path: Utf8PathBuf },
     #[error("the upload ended early")]
     Cut(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the upload is empty")]
@@ -88,6 +94,8 @@ pub struct DiskSpace {
 pub struct FilesystemProvider {
     root: Utf8PathBuf,
     counter: AtomicU64,
+    /// Two vaults would remove each other's uploads.
+    _lock: File,
 }
 
 fn io_error(operation: &'static str, path: &Utf8Path) -> impl Fn(io::Error) -> StorageError {
@@ -104,17 +112,33 @@ impl FilesystemProvider {
     pub fn open(root: &Utf8Path) -> Result<Self, StorageError> {
         let staging = root.join(STAGING);
         fs::create_dir_all(&staging).map_err(io_error("make folder", &staging))?;
-        let entries = staging
-            .read_dir_utf8()
-            .map_err(io_error("read folder", &staging))?;
-        for entry in entries {
-            let entry = entry.map_err(io_error("read folder", &staging))?;
-            fs::remove_file(entry.path()).map_err(io_error("remove", entry.path()))?;
+        let path = root.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(io_error("open", &path))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            StorageError::Locked {
+                path: root.to_owned(),
+            }
+        })?;
+        for entry in entries(&staging)? {
+            if entry.path().extension() == Some("part") {
+                fs::remove_file(entry.path()).map_err(io_error("remove", entry.path()))?;
+            }
         }
         Ok(Self {
             root: root.to_owned(),
             counter: AtomicU64::new(0),
+            _lock: lock,
         })
+    }
+
+    /// Whether objects were kept in this folder before; an empty mount point never held any.
+    pub fn is_known(root: &Utf8Path) -> bool {
+        root.join(STAGING).is_dir()
     }
 
     /// Where the object of a key lies.
@@ -241,8 +265,10 @@ impl FilesystemProvider {
         let staged = self.counter.fetch_add(1, Ordering::Relaxed);
         let staged = Staged(self.root.join(STAGING).join(format!("{staged}.part")));
         let (source, to, allowed) = (source.to_owned(), location.clone(), allowed.to_vec());
-        let taken =
-            tokio::task::spawn_blocking(move || take::take_file(&source, &to, &staged.0, &allowed));
+        let store = self.root.clone();
+        let taken = tokio::task::spawn_blocking(move || {
+            take::take_file(&source, &to, &staged.0, &store, &allowed)
+        });
         let bytes = taken.await.unwrap_or_else(|error| {
             Err(StorageError::Io {
                 operation: "take over",
@@ -320,18 +346,21 @@ impl FilesystemProvider {
         })
     }
 
-    /// Every object on disk, in no order.
+    /// Every object on disk, in no order. What lies where we would not have put it is not ours.
     pub fn walk(&self, mut found: impl FnMut(Object)) -> Result<(), StorageError> {
         for directory in folders(&self.root)? {
             let name = directory.file_name().unwrap_or_default().to_owned();
             for day in folders(&directory)? {
-                let entries = day.read_dir_utf8().map_err(io_error("read folder", &day))?;
-                for entry in entries {
-                    let entry = entry.map_err(io_error("read folder", &day))?;
+                for entry in entries(&day)? {
+                    let key = format!("{name}/{}", entry.file_name());
+                    let named = is_file_name(entry.file_name());
+                    if !named || self.location(&key) != entry.path() {
+                        continue;
+                    }
                     let metadata = entry.metadata().map_err(io_error("read", entry.path()))?;
-                    if metadata.is_file() && entry.path().extension() == Some("mp4") {
+                    if metadata.is_file() {
                         found(Object {
-                            key: format!("{name}/{}", entry.file_name()),
+                            key,
                             location: entry.path().to_owned(),
                             bytes: metadata.len(),
                             modified_ms: metadata.mtime() * 1000,
@@ -362,18 +391,24 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-fn folders(path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, StorageError> {
+/// What a folder holds, but for names that are not UTF-8: those are not ours.
+fn entries(path: &Utf8Path) -> Result<Vec<Utf8DirEntry>, StorageError> {
+    let other = |entry: &io::Result<Utf8DirEntry>| !matches!(entry, Err(error) if error.kind() == io::ErrorKind::InvalidData);
     let entries = path
         .read_dir_utf8()
-        .map_err(io_error("read folder", path))?;
+        .and_then(|entries| entries.filter(other).collect());
+    entries.map_err(io_error("read folder", path))
+}
+
+fn folders(path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, StorageError> {
     let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(io_error("read folder", path))?;
+    for entry in entries(path)? {
         let folder = entry
             .file_type()
             .map_err(io_error("read", entry.path()))?
             .is_dir();
-        if folder && entry.file_name() != STAGING {
+        // `.staging`, and what other systems keep in a disk's root.
+        if folder && !entry.file_name().starts_with('.') && entry.file_name() != "lost+found" {
             found.push(entry.path().to_owned());
         }
     }

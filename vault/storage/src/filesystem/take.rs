@@ -15,11 +15,12 @@ use rustix::io::Errno;
 use super::{StorageError, digest, folder_of, give_name, io_error};
 
 /// Moves `source` to `to`, or copies it by way of `staged` where the two lie on different file
-/// systems. Returns the object's size.
+/// systems. Nothing is taken from below `store` itself. Returns the object's size.
 pub(super) fn take_file(
     source: &Utf8Path,
     to: &Utf8Path,
     staged: &Utf8Path,
+    store: &Utf8Path,
     allowed: &[Utf8PathBuf],
 ) -> Result<u64, StorageError> {
     let refused = |reason| StorageError::Refused {
@@ -50,6 +51,13 @@ pub(super) fn take_file(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return settled(),
         Err(_) => return Err(refused("its folder cannot be opened")),
     };
+    // Else an object could be pulled from under its recording.
+    if store
+        .canonicalize_utf8()
+        .is_ok_and(|store| folder.starts_with(store))
+    {
+        return Err(refused("it is an object of this vault"));
+    }
     let folder = open_below(&folder, allowed)
         .map_err(|_| refused("its folder cannot be opened"))?
         .ok_or_else(|| refused("it is not below a hand-off directory"))?;
