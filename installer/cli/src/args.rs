@@ -28,9 +28,18 @@ pub(crate) struct Options {
     /// Folder of all of the site's data, instead of the profile's `storage.path`.
     #[arg(long, global = true, env = "STAKEOUT_DATA_DIR", value_name = "FOLDER")]
     pub(crate) data_dir: Option<Utf8PathBuf>,
+    /// Where to install, instead of the profile's `target`.
+    #[arg(long, global = true, env = "STAKEOUT_TARGET", value_enum)]
+    pub(crate) target: Option<crate::target::Target>,
+    /// Folder with the images of this release, instead of `images` beside this program.
+    #[arg(long, global = true, env = "STAKEOUT_IMAGES", value_name = "FOLDER")]
+    pub(crate) images: Option<Utf8PathBuf>,
     /// Who reads the output.
     #[arg(long, global = true, value_enum, default_value = "human")]
     pub(crate) output: Output,
+    /// Let the disk hold less footage than the profile's `retention` promises.
+    #[arg(long, global = true)]
+    pub(crate) accept_short_retention: bool,
     /// Say yes to what the command would ask.
     #[arg(long, short, global = true)]
     pub(crate) yes: bool,

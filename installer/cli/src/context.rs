@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_host::effects::{CRASH_VARIABLE, Effects};
+use installer_engine::{CRASH_VARIABLE, Primitives};
+use installer_host::effects::Effects;
+use installer_plan::Promise;
 
 use crate::args::Options;
 use crate::error::{CommandError, Exit};
 use crate::output::{Printer, can_ask};
+use crate::target::Target;
 
 /// Settings of one run: arguments and environment, read once.
 #[derive(Debug)]
@@ -16,6 +19,9 @@ pub(crate) struct Context {
     pub(crate) printer: Printer,
     pub(crate) profile: Utf8PathBuf,
     pub(crate) data_dir: Option<Utf8PathBuf>,
+    pub(crate) target: Option<Target>,
+    pub(crate) images: Option<Utf8PathBuf>,
+    pub(crate) promise: Promise,
     pub(crate) yes: bool,
     pub(crate) strict: bool,
     /// Somebody can be asked.
@@ -33,6 +39,13 @@ impl Context {
             },
             profile: options.profile.clone(),
             data_dir: options.data_dir.clone(),
+            target: options.target,
+            images: options.images.clone(),
+            promise: if options.accept_short_retention {
+                Promise::Short
+            } else {
+                Promise::Whole
+            },
             yes: options.yes,
             strict: options.strict,
             can_ask: can_ask() && options.output == crate::output::Output::Human,
@@ -48,14 +61,20 @@ impl Context {
         Self {
             profile: profile.to_owned(),
             data_dir: Some(data.to_owned()),
+            images: self.images.clone(),
             interrupted: Arc::clone(&self.interrupted),
             ..*self
         }
     }
 
+    /// Counts what a run does, in whichever way.
+    pub(crate) fn primitives(&self) -> Primitives {
+        Primitives::new(self.crash_after)
+    }
+
     /// The only way to change the machine.
     pub(crate) fn effects(&self) -> Effects {
-        Effects::new(self.crash_after)
+        Effects::new(self.primitives())
     }
 
     /// From here on the first Ctrl-C asks to stop, and the second stops.

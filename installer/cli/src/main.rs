@@ -7,9 +7,12 @@ mod args;
 mod command;
 mod context;
 mod error;
+mod images;
 mod output;
+mod peers;
 mod progress;
 mod site;
+mod target;
 
 use std::process::ExitCode;
 

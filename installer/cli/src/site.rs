@@ -4,15 +4,19 @@ use std::fs;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_host::{
-    HostWorld, Logins, Observed, default_data, observe, programs_folder, resolve_login,
-};
-use installer_plan::{Plan, host};
-use installer_spec::{Diagnostic, Lists, Login, Profile, SourceFile};
+use installer_docker::{DockerWorld, Origin, SiteOnEngine, Wanted, connect};
+use installer_engine::{Logins, resolve_login};
+use installer_host::{HostWorld, default_data, observe, programs_folder};
+use installer_plan::{Plan, Promise, docker, host};
+use installer_render::RenderedFile;
+use installer_render::docker::Component;
+use installer_spec::{Diagnostic, Lists, Login, Profile, Provider, SourceFile};
 
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
+use crate::images;
 use crate::output::Printer;
+use crate::target::{AnyWorld, OnEngine, Seen, Target};
 
 /// A profile that was read, with everything that its commands need beside it.
 pub(crate) struct Site {
@@ -24,6 +28,9 @@ pub(crate) struct Site {
     pub(crate) text: String,
     pub(crate) warnings: Vec<Diagnostic>,
     pub(crate) data: Utf8PathBuf,
+    pub(crate) target: Target,
+    promise: Promise,
+    pub(crate) images: Utf8PathBuf,
     /// Where the programs of this build lie.
     pub(crate) programs: Utf8PathBuf,
 }
@@ -69,9 +76,11 @@ impl Site {
         };
         let parsed = installer_spec::parse(&source, &lists)
             .map_err(|faults| profile_error(&context.profile, &faults))?;
-        let data = match &context.data_dir {
-            Some(data) => absolute(data)?,
-            None => default_data(&parsed.profile),
+        let target = Target::choose(context.target, parsed.profile.target)?;
+        let data = match (&context.data_dir, target) {
+            (Some(data), _) => absolute(data)?,
+            (None, Target::Host) => default_data(&parsed.profile),
+            (None, Target::Docker) => engine_data(&parsed.profile),
         };
         let programs = programs_folder().map_err(|error| {
             CommandError::new(Exit::Internal, format!("cannot find this program: {error}"))
@@ -88,6 +97,12 @@ impl Site {
             text,
             warnings: parsed.warnings,
             data,
+            target,
+            promise: context.promise,
+            images: match &context.images {
+                Some(folder) => absolute(folder)?,
+                None => programs.join("images"),
+            },
             programs,
         })
     }
@@ -115,36 +130,103 @@ impl Site {
         logins
     }
 
-    pub(crate) fn observe(&self, logins: &Logins) -> Result<Observed, CommandError> {
+    pub(crate) async fn observe(&self, logins: &Logins) -> Result<Seen, CommandError> {
         let site = &self.profile.site;
-        Ok(observe(
+        let profile = Some(&self.profile);
+        match self.target {
+            Target::Host => {
+                let seen = observe(site, profile, logins, &self.data, &self.programs)?;
+                Ok(Seen::Host(Box::new(seen)))
+            }
+            Target::Docker => {
+                let connection = connect(Origin::read()).await?;
+                let images = images::find(&self.images);
+                let wanted = Wanted {
+                    site,
+                    profile,
+                    logins,
+                    data: &self.data,
+                    images: &images,
+                };
+                let observed = installer_docker::observe(&connection, wanted).await?;
+                Ok(Seen::Docker(Box::new(OnEngine {
+                    connection,
+                    observed,
+                })))
+            }
+        }
+    }
+
+    pub(crate) fn plan(&self, seen: &Seen) -> Result<Plan, CommandError> {
+        let (profile, folder) = (&self.profile, self.folder.as_path());
+        Ok(match seen {
+            Seen::Host(seen) => host::plan(profile, folder, &seen.facts, self.promise)?,
+            Seen::Docker(seen) => {
+                docker::plan(profile, folder, &seen.observed.facts, self.promise)?
+            }
+        })
+    }
+
+    /// Every text file of the installation.
+    pub(crate) fn files(&self, seen: &Seen) -> Result<Vec<RenderedFile>, CommandError> {
+        let (profile, folder) = (&self.profile, self.folder.as_path());
+        Ok(match seen {
+            Seen::Host(seen) => host::files(profile, folder, &seen.facts)?,
+            Seen::Docker(seen) => docker::files(profile, folder, &seen.observed.facts)?,
+        })
+    }
+
+    pub(crate) fn world(&self, context: &Context, logins: Logins, seen: &Seen) -> AnyWorld {
+        world(&self.profile.site, &self.data, context, logins, seen)
+    }
+}
+
+/// The way to change what was seen.
+pub(crate) fn world(
+    site: &str,
+    data: &Utf8Path,
+    context: &Context,
+    logins: Logins,
+    seen: &Seen,
+) -> AnyWorld {
+    match seen {
+        Seen::Host(seen) => AnyWorld::Host(Box::new(HostWorld::new(
             site,
-            Some(&self.profile),
-            logins,
-            &self.data,
-            &self.programs,
-        )?)
-    }
-
-    pub(crate) fn plan(&self, observed: &Observed) -> Result<Plan, CommandError> {
-        Ok(host::plan(&self.profile, &self.folder, &observed.facts)?)
-    }
-
-    pub(crate) fn world(
-        &self,
-        context: &Context,
-        logins: Logins,
-        observed: &Observed,
-    ) -> HostWorld {
-        HostWorld::new(
-            &self.profile.site,
-            &self.data,
-            observed.facts.machine.manager,
+            data,
+            seen.facts.machine.manager,
             logins,
             context.effects(),
             context.interrupted.clone(),
-        )
+        ))),
+        Seen::Docker(seen) => {
+            let facts = &seen.observed.facts;
+            let agent = facts.images.get(&Component::Agent);
+            let place = SiteOnEngine {
+                site: site.to_owned(),
+                data: data.to_owned(),
+                installation: facts.installation.clone(),
+                agent_image: agent.map_or_else(Default::default, |image| {
+                    let name = image.wanted.clone().or_else(|| image.present.clone());
+                    let name = name.unwrap_or_else(|| image.reference.clone());
+                    (name, image.source.clone())
+                }),
+            };
+            AnyWorld::Docker(Box::new(DockerWorld::new(
+                seen.connection.clone(),
+                place,
+                logins,
+                context.primitives(),
+                context.interrupted.clone(),
+            )))
+        }
     }
+}
+
+/// Where a site lies on an engine's machine when nobody says.
+pub(crate) fn engine_data(profile: &Profile) -> Utf8PathBuf {
+    let Provider::Filesystem { path } = &profile.storage.provider;
+    path.clone()
+        .unwrap_or_else(|| Utf8Path::new("/var/lib/stakeout").join(&profile.site))
 }
 
 /// Whether a person may be bothered for a login.

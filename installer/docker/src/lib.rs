@@ -1,1 +1,22 @@
-//! x
+//! Observes and changes one container engine: images, networks, containers, and the data directory
+//! on its machine.
+//!
+//! Invariant: the engine is written to through [`DockerWorld`] alone, every effect can be repeated,
+//! and nothing without this installation's labels is touched. It must not know what is wanted.
+//! Start at [`observe()`] and [`DockerWorld`].
+
+mod connect;
+mod container;
+mod control;
+mod error;
+mod files;
+mod forward;
+mod image;
+mod observe;
+mod world;
+
+pub use connect::{Connection, Origin, connect};
+pub use error::DockerError;
+pub use forward::Forward;
+pub use observe::{DockerObserved, Wanted, WantedImage, observe};
+pub use world::{DockerWorld, SiteOnEngine};

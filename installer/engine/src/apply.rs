@@ -94,7 +94,10 @@ pub async fn apply<W: World>(
         return Ok(Applied { changed: 0 });
     }
     let mut receipt = begin(plan, installer, found);
-    world.write_receipt(&receipt).await.map_err(ApplyError::Receipt)?;
+    world
+        .write_receipt(&receipt)
+        .await
+        .map_err(ApplyError::Receipt)?;
     report(Event::Started {
         steps: plan.steps.len(),
     });
@@ -103,7 +106,10 @@ pub async fn apply<W: World>(
     for (index, step) in plan.steps.iter().enumerate() {
         let result = run_step(plan, index, step, world, report).await;
         if let Err(error) = result {
-            world.write_receipt(&receipt).await.map_err(ApplyError::Receipt)?;
+            world
+                .write_receipt(&receipt)
+                .await
+                .map_err(ApplyError::Receipt)?;
             report(Event::StepFailed {
                 index,
                 id: step.id.clone(),
@@ -119,7 +125,10 @@ pub async fn apply<W: World>(
             state.1 = StepState::Done;
         }
         if noted.elapsed() >= NOTE_EVERY {
-            world.write_receipt(&receipt).await.map_err(ApplyError::Receipt)?;
+            world
+                .write_receipt(&receipt)
+                .await
+                .map_err(ApplyError::Receipt)?;
             noted = Instant::now();
         }
     }
@@ -180,7 +189,10 @@ async fn finish<W: World>(
     if plan.operation == Operation::Uninstall {
         receipt.verified = None;
     }
-    world.write_receipt(&receipt).await.map_err(ApplyError::Receipt)
+    world
+        .write_receipt(&receipt)
+        .await
+        .map_err(ApplyError::Receipt)
 }
 
 async fn run_step<W: World>(

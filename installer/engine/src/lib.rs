@@ -6,11 +6,16 @@
 
 mod apply;
 mod event;
+mod login;
 mod port;
+mod primitives;
+pub mod secret;
 mod verify;
 pub mod wait;
 
 pub use apply::{Applied, ApplyError, apply};
 pub use event::Event;
+pub use login::{Logins, format_login, parse_login, resolve_login};
 pub use port::{EffectError, ErrorKind, Probe, World};
+pub use primitives::{CRASH_VARIABLE, Primitives};
 pub use verify::{CameraAccess, VaultAccess, VerifyError, read_clip, verify};

@@ -9,41 +9,27 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_engine::{EffectError, ErrorKind};
+use installer_engine::{CRASH_VARIABLE, EffectError, ErrorKind, Primitives};
 use rustix::process::{Pid, Signal};
-
-/// Names the primitive after which the process kills itself: crash tests count them up.
-pub const CRASH_VARIABLE: &str = "STAKEOUT_TEST_CRASH_AFTER";
 
 /// Counts and performs.
 #[derive(Debug)]
 pub struct Effects {
-    done: u64,
-    crash_after: Option<u64>,
+    primitives: Primitives,
 }
 
 impl Effects {
-    /// `crash_after`: the number of primitives after which the process dies by SIGKILL.
-    pub fn new(crash_after: Option<u64>) -> Self {
-        Self {
-            done: 0,
-            crash_after,
-        }
+    pub fn new(primitives: Primitives) -> Self {
+        Self { primitives }
     }
 
     /// Primitives performed so far.
     pub fn count(&self) -> u64 {
-        self.done
+        self.primitives.count()
     }
 
-    /// Every primitive ends here.
     fn done(&mut self) {
-        self.done += 1;
-        if self.crash_after == Some(self.done) {
-            let me = rustix::process::getpid();
-            rustix::process::kill_process(me, Signal::KILL)
-                .expect("invariant: a process may kill itself");
-        }
+        self.primitives.done();
     }
 
     /// Makes a folder, or sets mode and owner of the one that is there.

@@ -8,7 +8,6 @@ mod files;
 mod locate;
 mod lock;
 mod log;
-mod login;
 mod observe;
 mod probe;
 mod services;
@@ -18,7 +17,6 @@ mod world;
 
 pub use locate::{default_data, programs_folder};
 pub use lock::{Lock, LockError};
-pub use login::{Logins, resolve_login};
 pub use observe::{ObserveError, Observed, observe, read_receipt};
 pub use probe::{ProbeError, probe_camera};
 pub use services::RunningService;

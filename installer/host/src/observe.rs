@@ -1,22 +1,22 @@
 //! Facts of a host, read and never written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use installer_engine::{Logins, secret};
 use installer_plan::{
-    CameraFact, DataDirectory, Disk, Facts, Machine, PathFact, PortFact, Receipt, SecretFact,
-    ServiceManager, Writable, host,
+    CameraFact, DataDirectory, Disk, Facts, Machine, PathFact, PortFact, Receipt, ServiceManager,
+    Writable, host,
 };
 use installer_render::host::Program;
-use installer_render::{Layout, Role, SecretName, SecretOrigin, secret_purposes, service_names};
+use installer_render::{Layout, Role, SecretName, service_names};
 use installer_spec::Profile;
 use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 
 use crate::files::{is_absent, mode, nearest_existing, read_digest, read_folder};
-use crate::login::{Logins, parse_login};
 use crate::services::{RunningService, read_manager, read_services, read_supervisor};
 
 /// Services listen below the ports that the kernel gives to clients (32768 and up).
@@ -285,64 +285,21 @@ fn read_paths(
     Ok(found)
 }
 
-type Secrets = (BTreeMap<String, SecretFact>, BTreeMap<String, String>);
-
 fn read_secrets(
     profile: &Profile,
     logins: &Logins,
     layout: &Layout,
-) -> Result<Secrets, ObserveError> {
+) -> Result<secret::Secrets, ObserveError> {
     let folder = layout.secrets();
     let entries = read_folder(&folder).map_err(|source| ObserveError::Read {
         path: folder.clone(),
         source,
     })?;
-    let mut versions: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
-    for (path, _) in &entries {
-        if let Some(name) = path.file_name().and_then(SecretName::parse) {
-            versions
-                .entry(name.purpose)
-                .or_default()
-                .insert(name.version);
-        }
-    }
-    let (mut facts, mut missing) = (BTreeMap::new(), BTreeMap::new());
-    for (purpose, origin) in secret_purposes(profile) {
-        let versions = versions.remove(&purpose).unwrap_or_default();
-        let read = |version: &u32| {
-            let name = SecretName {
-                purpose: purpose.clone(),
-                version: *version,
-            };
-            fs::read_to_string(layout.secret(&name)).unwrap_or_default()
-        };
-        let newest = versions
-            .last()
-            .copied()
-            .filter(|version| !read(version).trim().is_empty());
-        let camera = purpose
-            .strip_prefix("camera-")
-            .and_then(|p| p.strip_suffix("-login"));
-        let login = camera
-            .filter(|_| origin == SecretOrigin::Camera)
-            .and_then(|c| logins.get(c));
-        let current = match login {
-            Some(Ok(login)) => versions
-                .iter()
-                .rev()
-                .copied()
-                .find(|v| parse_login(&read(v)).as_ref() == Some(login)),
-            Some(Err(reason)) => {
-                if newest.is_none() {
-                    missing.insert(camera.unwrap_or_default().to_owned(), reason.clone());
-                }
-                newest
-            }
-            None => newest,
-        };
-        facts.insert(purpose.clone(), SecretFact { versions, current });
-    }
-    Ok((facts, missing))
+    let kept = entries
+        .iter()
+        .filter_map(|(path, _)| path.file_name().and_then(SecretName::parse));
+    let read = |name: &SecretName| fs::read_to_string(layout.secret(name)).ok();
+    Ok(secret::judge(profile, logins, kept, read))
 }
 
 /// Free loopback ports, and those of the receipt that a stranger holds.

@@ -7,18 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use camino::Utf8Path;
-use installer_engine::{EffectError, ErrorKind, Probe, World};
+use installer_engine::{EffectError, ErrorKind, Logins, Probe, World, secret};
 use installer_plan::{Action, Condition, HostAction, Receipt, ServiceManager};
 
-use installer_render::{Layout, SecretName, SecretOrigin, TEST_CAMERA_USER};
-use installer_spec::Login;
+use installer_render::{Layout, SecretName, SecretOrigin};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::effects::Effects;
 use crate::files::read_digest;
-use crate::login::{Logins, format_login};
 use crate::observe::{read_receipt, read_user};
 use crate::services::{RunningService, read_services, read_supervisor, read_supervisor_status};
 
@@ -175,20 +173,7 @@ impl HostWorld {
         if path.exists() {
             return Ok(());
         }
-        let value = match origin {
-            SecretOrigin::Random => random_hex()? + "\n",
-            SecretOrigin::RandomLogin => format_login(&Login {
-                user: TEST_CAMERA_USER.to_owned(),
-                password: random_hex()?,
-            }),
-            SecretOrigin::Camera => match camera.and_then(|camera| self.logins.get(camera)) {
-                Some(Ok(login)) => format_login(login),
-                _ => {
-                    let operation = format!("cannot find the login for secret `{name}`");
-                    return Err(EffectError::new(ErrorKind::Conflict, operation));
-                }
-            },
-        };
+        let value = secret::make(name, origin, camera, &self.logins)?;
         self.effects
             .write_file(path, 0o600, owner, value.as_bytes())
     }
@@ -284,18 +269,6 @@ impl HostWorld {
             None => String::new(),
         }
     }
-}
-
-fn random_hex() -> Result<String, EffectError> {
-    let mut bytes = [0u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        EffectError::new(
-            ErrorKind::Environment,
-            "cannot get random bytes from the system",
-        )
-        .because(error.to_string())
-    })?;
-    Ok(hex::encode(bytes))
 }
 
 /// A secret of a site, without its last line break.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use agent_api::{Offer, ProbeReport, ProbeRequest};
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_host::{Logins, probe_camera};
+use installer_engine::Logins;
+use installer_host::probe_camera;
 use installer_plan::human_bytes;
 use installer_spec::{Camera, Credentials, Login, Record, Source, When};
 use serde::Serialize;

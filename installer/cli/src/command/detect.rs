@@ -4,7 +4,8 @@ use std::env;
 use std::fmt::Write as _;
 
 use camino::Utf8Path;
-use installer_host::{Logins, observe, programs_folder};
+use installer_engine::Logins;
+use installer_host::{observe, programs_folder};
 use installer_plan::{Disk, Machine, human_bytes};
 use serde::Serialize;
 

@@ -65,7 +65,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
         ));
     }
     let logins = site.logins(context, MayAsk::No);
-    let plan = site.plan(&site.observe(&logins)?)?;
+    let plan = site.plan(&site.observe(&logins).await?)?;
     let status = status::read(&site)?;
     checks.extend(drift(&plan, &status));
     checks.extend(services(&status));

@@ -61,7 +61,7 @@ pub(super) async fn run(arguments: args::Init, context: &Context) -> Result<Exit
         storage: storage(&arguments)?,
         events: Vec::new(),
     };
-    write(profile, &wanted, context)
+    write(profile, &wanted, context).await
 }
 
 /// Without a terminal every missing answer is one error that lists them all.
@@ -250,7 +250,11 @@ fn storage(arguments: &args::Init) -> Result<Storage, CommandError> {
 }
 
 /// Checks the whole before anything is written, writes logins and profile, shows the plan.
-fn write(mut profile: Profile, wanted: &[Wanted], context: &Context) -> Result<Exit, CommandError> {
+async fn write(
+    mut profile: Profile,
+    wanted: &[Wanted],
+    context: &Context,
+) -> Result<Exit, CommandError> {
     Site::from_text(context, installer_spec::to_yaml(&profile))?;
     for (camera, one) in profile.cameras.iter_mut().zip(wanted) {
         if let (Some(login), Source::Rtsp { credentials, .. }) = (&one.login, &mut camera.source) {
@@ -261,7 +265,7 @@ fn write(mut profile: Profile, wanted: &[Wanted], context: &Context) -> Result<E
     super::cameras::write_profile(&site, context)?;
     context.printer.note(&format!("wrote {}\n", site.path));
     let logins = site.logins(context, MayAsk::No);
-    let plan = site.plan(&site.observe(&logins)?)?;
+    let plan = site.plan(&site.observe(&logins).await?)?;
     super::plan::print(&plan, context);
     context.printer.note("\nDo it with `stakeout install`.");
     let failed = plan

@@ -1,19 +1,19 @@
 //! `stakeout install`: plan, show, confirm, apply, prove.
 
+use std::collections::BTreeMap;
+
 use futures::StreamExt;
 use futures::stream;
-use installer_engine::{CameraAccess, Event, VaultAccess, World, apply, verify};
-use installer_host::{Lock, Logins, read_secret};
+use installer_engine::{Event, Logins, World, apply, verify};
+use installer_host::Lock;
 use installer_plan::{Plan, Verified, human_bytes, show};
-use installer_render::Layout;
-use installer_spec::{Isolation, Keeper};
 use serde::Serialize;
-use url::Url;
 
 use crate::args::{self, ProofOptions};
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, Printer};
+use crate::peers::{Peers, peers};
 use crate::progress::Progress;
 use crate::site::{MayAsk, Site};
 
@@ -34,6 +34,9 @@ struct Installed<'a> {
     cameras: Vec<Verified>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unverified: Vec<Unverified>,
+    /// Services that were replaced, and for how long each was away.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    gaps_ms: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,9 +62,9 @@ pub(super) async fn carry_out(
     proof: ProofOptions,
     context: &Context,
 ) -> Result<Exit, CommandError> {
-    let observed = site.observe(&logins)?;
-    let plan = site.plan(&observed)?;
-    let receipt = observed.facts.receipt.as_ref();
+    let seen = site.observe(&logins).await?;
+    let plan = site.plan(&seen)?;
+    let receipt = seen.receipt();
     let clean = receipt.is_some_and(|r| r.pending.is_none() && r.owned == plan.owned);
     let proven = receipt.and_then(|receipt| receipt.verified.clone());
     if plan.is_empty() && clean && (proven.is_some() || proof.no_verify) {
@@ -73,39 +76,51 @@ pub(super) async fn carry_out(
             verified: proven,
             cameras: Vec::new(),
             unverified: Vec::new(),
+            gaps_ms: BTreeMap::new(),
         };
         context.printer.result(&show(&plan), &unchanged);
         return Ok(Exit::Done);
     }
 
     // Whatever was true before the lock may have been another run's half.
-    let _lock = Lock::take(&site.data, "install")?;
-    let observed = site.observe(&logins)?;
-    let plan = site.plan(&observed)?;
+    let _lock = Lock::take(&seen.lock_key(&site.data), "install")?;
+    let seen = site.observe(&logins).await?;
+    let plan = site.plan(&seen)?;
     announce(&plan, context)?;
     context.catch_interrupt();
     let progress = Progress::new(context.printer);
-    let mut world = site.world(context, logins, &observed);
+    let mut world = site.world(context, logins.clone(), &seen);
     let mut report = |event: Event| progress.show(&event);
     let applied = apply(&plan, env!("CARGO_PKG_VERSION"), &mut world, &mut report).await;
     let applied = match applied {
         Ok(applied) => applied,
         Err(error) => {
             progress.finish();
+            world.end().await;
             return Err(error.into());
         }
     };
+    let gaps = world.gaps();
     let (cameras, unverified) = if proof.no_verify {
         (Vec::new(), Vec::new())
     } else {
-        prove(site, &plan, proof.proof_seconds, &progress).await?
+        // What was made now, secrets among it, has to be read first.
+        let seen = site.observe(&logins).await?;
+        let peers = peers(site, &plan, &seen).await?;
+        prove(&peers, proof.proof_seconds, &progress).await?
     };
     progress.finish();
     if let Some(first) = cameras.first() {
         remember(&mut world, first).await?;
     }
     tracing::info!("{} primitives performed", world.effects());
-    finish(site, applied.changed, cameras, unverified, context)
+    world.end().await;
+    for (service, ms) in &gaps {
+        context
+            .printer
+            .note(&format!("{service} was replaced and away for {ms} ms"));
+    }
+    finish(site, applied.changed, cameras, unverified, gaps, context)
 }
 
 /// Shows what will happen and asks, unless nothing will.
@@ -147,12 +162,11 @@ fn announce(plan: &Plan, context: &Context) -> Result<(), CommandError> {
 }
 
 async fn prove(
-    site: &Site,
-    plan: &Plan,
+    peers: &Peers,
     seconds: u64,
     progress: &Progress,
 ) -> Result<(Vec<Verified>, Vec<Unverified>), CommandError> {
-    let accesses = accesses(site, plan)?;
+    let accesses = &peers.cameras;
     let proofs = stream::iter(accesses.iter().enumerate())
         .map(|(index, access)| async move {
             let mut report = |event: Event| progress.show(&event);
@@ -170,7 +184,7 @@ async fn prove(
     };
     results.sort_by_key(|(index, _)| *index);
     let (mut verified, mut unverified) = (Vec::new(), Vec::new());
-    for ((_, result), access) in results.into_iter().zip(&accesses) {
+    for ((_, result), access) in results.into_iter().zip(accesses) {
         match result {
             Ok(proof) => {
                 progress.show(&Event::Verified(proof.clone()));
@@ -198,40 +212,6 @@ async fn prove(
     Ok((verified, unverified))
 }
 
-fn accesses(site: &Site, plan: &Plan) -> Result<Vec<CameraAccess>, CommandError> {
-    let layout = Layout::new(site.data.clone());
-    let secret = |purpose: &str| {
-        read_secret(&layout, purpose)
-            .map_err(|error| CommandError::from_error(Exit::Internal, &error))
-    };
-    let base = |service: &str| {
-        let port = plan.owned.ports.get(service).copied().unwrap_or(0);
-        Url::parse(&format!("http://127.0.0.1:{port}/")).expect("invariant: a literal URL")
-    };
-    let vault = match site.profile.storage.keeper {
-        Keeper::Agent => None,
-        Keeper::Vault => Some(VaultAccess {
-            url: base("vault"),
-            token: secret("vault-admin-token")?,
-            integrations: !site.profile.events.is_empty(),
-        }),
-    };
-    let access = |camera: &installer_spec::Camera| {
-        let service = match site.profile.agents.isolation {
-            Isolation::Camera => format!("agent-{}", camera.name),
-            Isolation::Group => "agent".to_owned(),
-        };
-        Ok(CameraAccess {
-            camera: camera.name.clone(),
-            agent: base(&service),
-            token: secret(&format!("{service}-token"))?,
-            vault: vault.clone(),
-            folder: layout.agent_data(&service).join(&camera.name),
-        })
-    };
-    site.profile.cameras.iter().map(access).collect()
-}
-
 async fn remember(world: &mut impl World, verified: &Verified) -> Result<(), CommandError> {
     let failed = |error| CommandError::from_error(Exit::Internal, &error);
     if let Some(mut receipt) = world.read_receipt().await.map_err(failed)? {
@@ -246,6 +226,7 @@ fn finish(
     changed: usize,
     cameras: Vec<Verified>,
     unverified: Vec<Unverified>,
+    gaps: Vec<(String, u64)>,
     context: &Context,
 ) -> Result<Exit, CommandError> {
     let mut text = String::new();
@@ -266,6 +247,7 @@ fn finish(
         verified: cameras.first().cloned(),
         cameras,
         unverified,
+        gaps_ms: gaps.into_iter().collect(),
     };
     if failed == 0 {
         let end = format!("Site {} records. Data in {}.", site.profile.site, site.data);

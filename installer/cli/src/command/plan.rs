@@ -25,11 +25,11 @@ struct Planned<'a> {
     plan: &'a Plan,
 }
 
-pub(super) fn run(arguments: &args::Plan, context: &Context) -> Result<Exit, CommandError> {
+pub(super) async fn run(arguments: &args::Plan, context: &Context) -> Result<Exit, CommandError> {
     let site = Site::read(context)?;
     site.print_warnings();
     let logins = site.logins(context, MayAsk::No);
-    let plan = site.plan(&site.observe(&logins)?)?;
+    let plan = site.plan(&site.observe(&logins).await?)?;
     print(&plan, context);
     if let Some(path) = &arguments.out {
         save(&site, &plan, path, context)?;

@@ -7,12 +7,12 @@ use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::site::{MayAsk, Site, absolute};
 
-pub(super) fn run(arguments: &args::Render, context: &Context) -> Result<Exit, CommandError> {
+pub(super) async fn run(arguments: &args::Render, context: &Context) -> Result<Exit, CommandError> {
     let site = Site::read(context)?;
     site.print_warnings();
     let logins = site.logins(context, MayAsk::No);
-    let observed = site.observe(&logins)?;
-    let files = installer_plan::host::files(&site.profile, &site.folder, &observed.facts)?;
+    let observed = site.observe(&logins).await?;
+    let files = site.files(&observed)?;
     let Some(folder) = &arguments.to else {
         let text: Vec<_> = files
             .iter()

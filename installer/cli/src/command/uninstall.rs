@@ -1,18 +1,21 @@
 //! `stakeout uninstall`: the way back out.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_engine::{Event, apply};
-use installer_host::{HostWorld, Lock, Logins, observe, programs_folder, read_receipt};
+use installer_docker::{Origin, Wanted, connect};
+use installer_engine::{Event, Logins, apply};
+use installer_host::{Lock, observe, programs_folder, read_receipt};
 use installer_plan::host::{Level, plan_uninstall};
-use installer_plan::{Facts, human_bytes, show};
+use installer_plan::{Plan, docker, human_bytes, show};
 use installer_render::Layout;
 use serde::Serialize;
 
 use crate::args;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
+use crate::images;
 use crate::progress::Progress;
 use crate::site::{Site, absolute};
+use crate::target::{OnEngine, Seen, Target};
 
 #[derive(Serialize)]
 struct Removed<'a> {
@@ -33,17 +36,16 @@ pub(super) async fn run(
         (true, false) => Level::Config,
         (false, false) => Level::Services,
     };
-    let (site, data) = locate(context)?;
-    let programs = programs_folder().unwrap_or_default();
-    let look = || observe(&site, None, &Logins::new(), &data, &programs);
-    let empty = plan_uninstall(&site, level, &look()?.facts).is_empty();
-    let leftover = level == Level::Data && data.exists();
-    if empty && !leftover && !Layout::new(&*data).receipt().exists() {
+    let place = locate(context)?;
+    let (site, data) = (&place.site, &place.data);
+    let seen = place.look().await?;
+    let plan = place.plan(level, &seen);
+    if plan.is_empty() && place.is_clean(level, &seen) {
         let removed = Removed {
             result: "unchanged",
-            site: &site,
+            site,
             changed: 0,
-            footage: footage(&data),
+            footage: footage(data),
             footage_bytes: 0,
         };
         context
@@ -51,30 +53,24 @@ pub(super) async fn run(
             .result(&format!("Nothing of site {site} is installed."), &removed);
         return Ok(Exit::Done);
     }
-    let _lock = Lock::take(&data, "uninstall")?;
-    let observed = look()?;
-    let plan = plan_uninstall(&site, level, &observed.facts);
+    let _lock = Lock::take(&seen.lock_key(data), "uninstall")?;
+    let seen = place.look().await?;
+    let plan = place.plan(level, &seen);
     context.printer.note(&show(&plan));
-    consent(level, &observed.facts, context)?;
+    consent(level, seen.footage_bytes(), context)?;
     context.catch_interrupt();
     let progress = Progress::new(context.printer);
-    let mut world = HostWorld::new(
-        &site,
-        &data,
-        observed.facts.machine.manager,
-        Logins::new(),
-        context.effects(),
-        context.interrupted.clone(),
-    );
+    let mut world = crate::site::world(site, data, context, Logins::new(), &seen);
     let mut report = |event: Event| progress.show(&event);
     let applied = apply(&plan, env!("CARGO_PKG_VERSION"), &mut world, &mut report).await;
     progress.finish();
+    world.end().await;
     let changed = applied?.changed;
-    let footage = footage(&data);
+    let footage = footage(data);
     let bytes = if level == Level::Data {
         0
     } else {
-        observed.facts.data.disk.footage_bytes
+        seen.footage_bytes()
     };
     let text = match footage.as_slice() {
         [] => format!("Site {site} is gone."),
@@ -89,7 +85,7 @@ pub(super) async fn run(
     };
     let removed = Removed {
         result: "removed",
-        site: &site,
+        site,
         changed,
         footage,
         footage_bytes: bytes,
@@ -98,11 +94,75 @@ pub(super) async fn run(
     Ok(Exit::Done)
 }
 
-/// The site's name and folder: from the profile, or from what lies in `--data-dir`.
-fn locate(context: &Context) -> Result<(String, Utf8PathBuf), CommandError> {
+/// A site that is to go.
+struct Place {
+    site: String,
+    data: Utf8PathBuf,
+    target: Target,
+    images: Utf8PathBuf,
+}
+
+impl Place {
+    async fn look(&self) -> Result<Seen, CommandError> {
+        let programs = programs_folder().unwrap_or_default();
+        let logins = Logins::new();
+        match self.target {
+            Target::Host => {
+                let seen = observe(&self.site, None, &logins, &self.data, &programs)?;
+                Ok(Seen::Host(Box::new(seen)))
+            }
+            Target::Docker => {
+                let connection = connect(Origin::read()).await?;
+                let images = images::find(&self.images);
+                let wanted = Wanted {
+                    site: &self.site,
+                    profile: None,
+                    logins: &logins,
+                    data: &self.data,
+                    images: &images,
+                };
+                let observed = installer_docker::observe(&connection, wanted).await?;
+                Ok(Seen::Docker(Box::new(OnEngine {
+                    connection,
+                    observed,
+                })))
+            }
+        }
+    }
+
+    fn plan(&self, level: Level, seen: &Seen) -> Plan {
+        match seen {
+            Seen::Host(seen) => plan_uninstall(&self.site, level, &seen.facts),
+            Seen::Docker(seen) => docker::plan_uninstall(&self.site, level, &seen.observed.facts),
+        }
+    }
+
+    /// Nothing is left that this level takes.
+    fn is_clean(&self, level: Level, seen: &Seen) -> bool {
+        match seen {
+            Seen::Host(_) => {
+                let leftover = level == Level::Data && self.data.exists();
+                !leftover && !Layout::new(&*self.data).receipt().exists()
+            }
+            Seen::Docker(seen) => {
+                let facts = &seen.observed.facts;
+                let files = docker::object_name(&self.site, docker::FILES);
+                !facts.containers.contains_key(&files)
+            }
+        }
+    }
+}
+
+/// From the profile, or from what lies in `--data-dir`.
+fn locate(context: &Context) -> Result<Place, CommandError> {
     if context.profile.exists() {
         let site = Site::read(context)?;
-        return Ok((site.profile.site, site.data));
+        return Ok(Place {
+            images: site.images.clone(),
+            site: site.profile.site,
+            data: site.data,
+            target: site.target,
+        });
     }
     let unknown = || {
         CommandError::new(Exit::Usage, "which site? there is no profile here")
@@ -110,15 +170,20 @@ fn locate(context: &Context) -> Result<(String, Utf8PathBuf), CommandError> {
     };
     let data = absolute(context.data_dir.as_ref().ok_or_else(unknown)?)?;
     let receipt = read_receipt(&Layout::new(data.clone()).receipt())?;
-    Ok((receipt.ok_or_else(unknown)?.site, data))
+    Ok(Place {
+        site: receipt.ok_or_else(unknown)?.site,
+        data,
+        target: Target::Host,
+        images: Utf8PathBuf::new(),
+    })
 }
 
 /// Footage that goes is asked for by size, and typed.
-fn consent(level: Level, facts: &Facts, context: &Context) -> Result<(), CommandError> {
+fn consent(level: Level, footage_bytes: u64, context: &Context) -> Result<(), CommandError> {
     if level < Level::Data {
         return context.confirm("Take the site away? Footage stays.");
     }
-    let size = human_bytes(facts.data.disk.footage_bytes);
+    let size = human_bytes(footage_bytes);
     let question = format!("Delete {size} of footage for good?");
     if context.yes || !context.can_ask {
         return context.confirm(&question);

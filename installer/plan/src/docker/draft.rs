@@ -36,7 +36,10 @@ impl<'a> Draft<'a> {
             layout: Layout::with_control(""),
             steps: Vec::new(),
             unchanged: 0,
-            owned: Owned::default(),
+            owned: Owned {
+                uid: Some(facts.owner),
+                ..Owned::default()
+            },
             wanted_files: BTreeSet::new(),
         }
     }

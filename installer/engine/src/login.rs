@@ -49,7 +49,7 @@ fn read_variable(name: &str) -> Result<Login, String> {
 }
 
 /// `user` and password on two lines, or `user:password` on one.
-pub(crate) fn parse_login(text: &str) -> Option<Login> {
+pub fn parse_login(text: &str) -> Option<Login> {
     let text = text.trim_end_matches(['\n', '\r']);
     let (user, password) = match text.split_once('\n') {
         Some((user, password)) => (user.trim_end_matches('\r'), password),
@@ -63,7 +63,7 @@ pub(crate) fn parse_login(text: &str) -> Option<Login> {
 }
 
 /// The form in which a login is kept: user, then password, a line each.
-pub(crate) fn format_login(login: &Login) -> String {
+pub fn format_login(login: &Login) -> String {
     format!("{}\n{}\n", login.user, login.password)
 }
 

@@ -1,0 +1,77 @@
+//! A planned container as the engine is told about it.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
+    NetworkingConfig, RestartPolicy, RestartPolicyNameEnum,
+};
+use installer_plan::docker::ContainerSpec;
+use installer_render::docker::MountAccess;
+
+const SECOND: i64 = 1_000_000_000;
+
+/// An exec every half minute costs nothing that can be measured; `docker ps` shows the result.
+const HEALTH_INTERVAL: i64 = 30 * SECOND;
+
+pub(crate) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
+    let binds = spec.binds.iter().map(|bind| {
+        let access = match bind.access {
+            MountAccess::Read => "ro",
+            MountAccess::Write => "rw",
+        };
+        format!("{}:{}:{access}", bind.source, bind.target)
+    });
+    let endpoint = EndpointSettings {
+        aliases: Some(vec![spec.service.clone()]),
+        ..EndpointSettings::default()
+    };
+    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let mut test = vec!["CMD".to_owned()];
+    test.extend(spec.health.iter().cloned());
+    ContainerCreateBody {
+        image: Some(spec.image.clone()),
+        cmd: Some(spec.command.clone()),
+        user: Some(format!("{0}:{0}", spec.user)),
+        labels: Some(spec.labels.clone().into_iter().collect()),
+        hostname: Some(spec.service.clone()),
+        stop_timeout: Some(signed(spec.stop_seconds)),
+        healthcheck: Some(HealthConfig {
+            test: Some(test),
+            interval: Some(HEALTH_INTERVAL),
+            timeout: Some(5 * SECOND),
+            retries: Some(3),
+            start_period: Some(60 * SECOND),
+            start_interval: None,
+        }),
+        networking_config: spec.network.clone().map(|network| NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(network, endpoint)])),
+        }),
+        host_config: Some(HostConfig {
+            binds: Some(binds.collect()),
+            network_mode: spec.network.clone().or_else(|| Some("none".to_owned())),
+            readonly_rootfs: Some(true),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            // The engine's own seccomp profile is in force as long as none is named.
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            memory: Some(signed(spec.limits.memory_mib << 20)),
+            // No swap on top: a recorder that swaps loses frames.
+            memory_swap: Some(signed(spec.limits.memory_mib << 20)),
+            nano_cpus: Some(signed(spec.limits.cpu_milli) * 1_000_000),
+            pids_limit: Some(signed(spec.limits.pids)),
+            log_config: Some(HostConfigLogConfig {
+                typ: Some("json-file".to_owned()),
+                config: Some(HashMap::from([
+                    ("max-size".to_owned(), "8m".to_owned()),
+                    ("max-file".to_owned(), "2".to_owned()),
+                ])),
+            }),
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                maximum_retry_count: None,
+            }),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}

@@ -1,0 +1,361 @@
+//! Facts of an engine, read and never written.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions};
+use camino::{Utf8Path, Utf8PathBuf};
+use installer_engine::{Logins, secret};
+use installer_plan::docker::{
+    ContainerFact, ContainerState, DockerFacts, Engine, FILES, ImageFact, ImageSource, NetworkFact,
+    Ownership, is_of_site, label, object_name,
+};
+use installer_plan::{Disk, PathFact, Receipt};
+use installer_render::docker::Component;
+use installer_render::{Layout, SecretName};
+use installer_spec::Profile;
+use rustix::fs::statvfs;
+
+use crate::connect::Connection;
+use crate::control::{Control, read_control};
+use crate::error::DockerError;
+
+/// User number of containers where nothing says otherwise; the images have it, too.
+const OWNER: u32 = 10_001;
+
+/// What the caller knows before anything is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub site: &'a str,
+    /// Absent, only what is there is read, which is enough to take it away.
+    pub profile: Option<&'a Profile>,
+    pub logins: &'a Logins,
+    pub data: &'a Utf8Path,
+    /// Reference, ID and source of each image of this release.
+    pub images: &'a BTreeMap<Component, WantedImage>,
+}
+
+/// An image as this release knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedImage {
+    pub reference: String,
+    pub id: Option<String>,
+    pub source: Option<ImageSource>,
+}
+
+/// Facts for planning, and what only a report needs.
+#[derive(Debug, Clone)]
+pub struct DockerObserved {
+    pub facts: DockerFacts,
+    /// The engine's own word for each container's state: `Up 3 minutes (healthy)`.
+    pub states: BTreeMap<String, String>,
+    /// Newest value of each secret, for those who have to log in; never shown.
+    pub(crate) secrets: BTreeMap<String, String>,
+}
+
+impl DockerObserved {
+    /// A secret of the site, without its last line break.
+    pub fn secret(&self, purpose: &str) -> Option<&str> {
+        self.secrets.get(purpose).map(|text| text.trim_end())
+    }
+}
+
+/// Reads everything that planning may know.
+pub async fn observe(
+    connection: &Connection,
+    wanted: Wanted<'_>,
+) -> Result<DockerObserved, DockerError> {
+    let engine = read_engine(connection).await?;
+    let summaries = read_containers(connection, wanted.site).await?;
+    let files = object_name(wanted.site, FILES);
+    let control = if summaries.contains_key(&files) {
+        read_control(connection, &files).await?
+    } else {
+        Control::default()
+    };
+    let layout = Layout::with_control("");
+    let receipt: Option<Receipt> = match control.texts.get(&layout.receipt()) {
+        Some(text) => Some(
+            serde_json::from_str(text).map_err(|source| DockerError::Read {
+                what: format!("the receipt of `{}`", wanted.data),
+                source: source.into(),
+            })?,
+        ),
+        None => None,
+    };
+    let labelled = summaries
+        .get(&files)
+        .and_then(|summary| summary.labels.as_ref())
+        .filter(|labels| labels.get(label::SITE).is_some_and(|s| s == wanted.site))
+        .and_then(|labels| labels.get(label::INSTALLATION).cloned());
+    let installation = match labelled {
+        Some(installation) => installation,
+        None => secret::random_hex()
+            .map_err(|source| DockerError::Read {
+                what: "randomness".to_owned(),
+                source: source.into(),
+            })?
+            .chars()
+            .take(16)
+            .collect(),
+    };
+    let kept = control.paths.keys().filter_map(|path| {
+        let name = path.strip_prefix(layout.secrets()).ok()?;
+        SecretName::parse(name.as_str())
+    });
+    let read = |name: &SecretName| control.texts.get(&layout.secret(name)).cloned();
+    let (secrets, missing_logins) = match wanted.profile {
+        Some(profile) => secret::judge(profile, wanted.logins, kept.clone(), read),
+        None => Default::default(),
+    };
+    let mut newest: BTreeMap<String, u32> = BTreeMap::new();
+    for name in kept {
+        let version = newest.entry(name.purpose).or_default();
+        *version = (*version).max(name.version);
+    }
+    let values = newest.into_iter().filter_map(|(purpose, version)| {
+        let name = SecretName { purpose, version };
+        let text = control.texts.get(&layout.secret(&name))?.clone();
+        Some((name.purpose, text))
+    });
+    let states = summaries
+        .iter()
+        .map(|(name, summary)| (name.clone(), summary.status.clone().unwrap_or_default()))
+        .collect();
+    let disk = connection
+        .is_local()
+        .then(|| read_disk(wanted.data))
+        .flatten();
+    let facts = DockerFacts {
+        data: wanted.data.to_owned(),
+        disk,
+        networks: read_networks(connection, wanted.site, &installation).await?,
+        containers: summaries
+            .into_iter()
+            .map(|(name, summary)| (name, container_fact(summary, wanted.site, &installation)))
+            .collect(),
+        images: read_images(connection, wanted.images).await?,
+        owner: owner(receipt.as_ref()),
+        paths: paths(control.paths, receipt.as_ref()),
+        secrets,
+        missing_logins,
+        receipt,
+        cameras: BTreeMap::new(),
+        installation,
+        engine,
+    };
+    Ok(DockerObserved {
+        facts,
+        states,
+        secrets: values.collect(),
+    })
+}
+
+fn owner(receipt: Option<&Receipt>) -> u32 {
+    let kept = receipt.and_then(|receipt| {
+        let pending = receipt.pending.as_ref().and_then(|p| p.owned.uid);
+        receipt.owned.uid.or(pending)
+    });
+    kept.unwrap_or(OWNER)
+}
+
+/// Folders outside of the control folder are known by the receipt: looking at them would mean to
+/// read all footage.
+fn paths(
+    mut paths: BTreeMap<Utf8PathBuf, PathFact>,
+    receipt: Option<&Receipt>,
+) -> BTreeMap<Utf8PathBuf, PathFact> {
+    let known = receipt.into_iter().flat_map(|receipt| {
+        let done = receipt.pending.is_none();
+        receipt.owned.directories.iter().filter(move |_| done)
+    });
+    for path in known {
+        let fact = PathFact::Directory { mode: 0 };
+        paths.entry(path.clone()).or_insert(fact);
+    }
+    paths
+}
+
+async fn read_engine(connection: &Connection) -> Result<Engine, DockerError> {
+    let info = connection
+        .docker
+        .info()
+        .await
+        .map_err(|source| DockerError::engine("tell about itself", source))?;
+    let arch = match info.architecture.as_deref() {
+        Some("x86_64") => "amd64",
+        Some("aarch64") => "arm64",
+        other => other.unwrap_or_default(),
+    };
+    let options = info.security_options.unwrap_or_default();
+    let unsigned = |value: Option<i64>| u64::try_from(value.unwrap_or(0)).unwrap_or(0);
+    Ok(Engine {
+        id: info.id.unwrap_or_default(),
+        name: info.name.unwrap_or_default(),
+        version: info.server_version.unwrap_or_default(),
+        api: connection.docker.client_version().to_string(),
+        platform: format!("{}/{arch}", info.os_type.unwrap_or_default()),
+        rootless: options.iter().any(|option| option.contains("rootless")),
+        cgroup_version: info
+            .cgroup_version
+            .map(|version| version.to_string())
+            .unwrap_or_default(),
+        storage_driver: info.driver.unwrap_or_default(),
+        root: info.docker_root_dir.unwrap_or_default().into(),
+        cpus: unsigned(info.ncpu),
+        memory_bytes: unsigned(info.mem_total),
+        local: connection.is_local(),
+    })
+}
+
+async fn read_containers(
+    connection: &Connection,
+    site: &str,
+) -> Result<BTreeMap<String, ContainerSummary>, DockerError> {
+    let options = ListContainersOptions {
+        all: true,
+        // A regular expression; the dot matches itself, too, and what is more is left out below.
+        filters: Some(HashMap::from([(
+            "name".to_owned(),
+            vec![format!("stakeout.{site}.")],
+        )])),
+        ..ListContainersOptions::default()
+    };
+    let found = connection
+        .docker
+        .list_containers(Some(options))
+        .await
+        .map_err(|source| DockerError::engine("list its containers", source))?;
+    let named = found.into_iter().filter_map(|summary| {
+        let name = summary.names.as_ref()?.first()?;
+        let name = name.strip_prefix('/').unwrap_or(name).to_owned();
+        is_of_site(site, &name).then_some((name, summary))
+    });
+    Ok(named.collect())
+}
+
+fn ownership(
+    labels: Option<&HashMap<String, String>>,
+    site: &str,
+    installation: &str,
+) -> Ownership {
+    let label = |name: &str| labels.and_then(|labels| labels.get(name));
+    match (label(label::SITE), label(label::INSTALLATION)) {
+        (Some(found), Some(id)) if found == site && id == installation => Ownership::Ours,
+        (Some(found), Some(_)) if found == site => {
+            Ownership::Foreign("it belongs to another installation".to_owned())
+        }
+        _ => Ownership::Foreign("it has no label of ours".to_owned()),
+    }
+}
+
+fn container_fact(summary: ContainerSummary, site: &str, installation: &str) -> ContainerFact {
+    let unwell = summary
+        .status
+        .as_deref()
+        .is_some_and(|status| status.contains("(unhealthy)"));
+    let state = match summary.state {
+        Some(ContainerSummaryStateEnum::RUNNING) if unwell => ContainerState::Failing,
+        Some(ContainerSummaryStateEnum::RUNNING) => ContainerState::Running,
+        Some(ContainerSummaryStateEnum::RESTARTING) => ContainerState::Failing,
+        Some(ContainerSummaryStateEnum::PAUSED) => ContainerState::Paused,
+        _ => ContainerState::Stopped,
+    };
+    let networks = summary
+        .network_settings
+        .and_then(|settings| settings.networks)
+        .unwrap_or_default();
+    ContainerFact {
+        ownership: ownership(summary.labels.as_ref(), site, installation),
+        state,
+        digest: summary
+            .labels
+            .and_then(|labels| labels.get(label::DIGEST).cloned()),
+        image: summary.image_id.unwrap_or_default(),
+        networks: networks.into_keys().collect::<BTreeSet<_>>(),
+    }
+}
+
+async fn read_networks(
+    connection: &Connection,
+    site: &str,
+    installation: &str,
+) -> Result<BTreeMap<String, NetworkFact>, DockerError> {
+    let options = ListNetworksOptions {
+        filters: Some(HashMap::from([(
+            "name".to_owned(),
+            vec![format!("stakeout.{site}.")],
+        )])),
+    };
+    let found = connection
+        .docker
+        .list_networks(Some(options))
+        .await
+        .map_err(|source| DockerError::engine("list its networks", source))?;
+    let named = found.into_iter().filter_map(|network| {
+        let name = network.name.clone()?;
+        let fact = NetworkFact {
+            ownership: ownership(network.labels.as_ref(), site, installation),
+            internal: network.internal.unwrap_or(false),
+        };
+        is_of_site(site, &name).then_some((name, fact))
+    });
+    Ok(named.collect())
+}
+
+async fn read_images(
+    connection: &Connection,
+    wanted: &BTreeMap<Component, WantedImage>,
+) -> Result<BTreeMap<Component, ImageFact>, DockerError> {
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let found = connection
+        .docker
+        .list_images(Some(ListImagesOptions::default()))
+        .await
+        .map_err(|source| DockerError::engine("list its images", source))?;
+    let facts = wanted.iter().map(|(component, image)| {
+        let by_id = found
+            .iter()
+            .find(|found| image.id.as_ref() == Some(&found.id));
+        let by_name = found.iter().find(|found| {
+            let names = found.repo_tags.iter().chain(&found.repo_digests);
+            names.into_iter().any(|name| *name == image.reference)
+        });
+        let present = by_id.or(by_name).map(|found| found.id.clone());
+        let fact = ImageFact {
+            reference: image.reference.clone(),
+            present,
+            wanted: image.id.clone(),
+            source: image.source.clone(),
+        };
+        (*component, fact)
+    });
+    Ok(facts.collect())
+}
+
+/// The disk below the data directory, or below the nearest folder that exists.
+fn read_disk(data: &Utf8Path) -> Option<Disk> {
+    let nearest = data.ancestors().find(|folder| folder.exists())?;
+    let stat = statvfs(nearest.as_std_path()).ok()?;
+    let mut footage_bytes = 0;
+    let mut folders = vec![data.join("recordings"), data.join("agents")];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = folder.read_dir_utf8() else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => folders.push(entry.path().to_owned()),
+                Ok(metadata) => footage_bytes += metadata.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    Some(Disk {
+        free_bytes: stat.f_bavail * stat.f_frsize,
+        total_bytes: stat.f_blocks * stat.f_frsize,
+        footage_bytes,
+    })
+}
