@@ -174,7 +174,7 @@ fn the_key_belongs_to_the_certificate_and_stays_hidden() {
     assert!(check_pair(&leaf).is_ok() && check_pair(&authority).is_ok());
     let mixed = Pair {
         certificate: leaf.certificate.clone(),
-        key: authority.key.clone(),
+        key: authority.key,
     };
     assert!(matches!(check_pair(&mixed), Err(PkiError::OtherKey)));
     assert!(leaf.key.expose().starts_with("-----BEGIN PRIVATE KEY-----"));
