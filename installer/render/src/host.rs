@@ -229,6 +229,7 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Service {
         version: 1,
         site: inputs.profile.site.clone(),
         listen: inputs.listen(&name),
+        tls: None,
         data: layout.vault(),
         admin_token_file: inputs.secret("vault-admin-token"),
         account: AccountConfig {
@@ -247,6 +248,8 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Service {
             reserve_bytes: None,
         },
         webhooks: webhooks.collect(),
+        mqtt: Vec::new(),
+        amqp: Vec::new(),
     };
     let path = layout.service_config(&name);
     Service {
