@@ -155,6 +155,7 @@ pub(crate) fn vault_config(place: &impl Placement, service: &str) -> VaultConfig
         version: 1,
         site: profile.site.clone(),
         listen: place.listen(service),
+        tls: None,
         data: place.vault_data(),
         admin_token_file: place.secret("vault-admin-token"),
         account: AccountConfig {
@@ -173,6 +174,8 @@ pub(crate) fn vault_config(place: &impl Placement, service: &str) -> VaultConfig
             reserve_bytes: None,
         },
         webhooks: webhooks.collect(),
+        mqtt: Vec::new(),
+        amqp: Vec::new(),
     }
 }
 

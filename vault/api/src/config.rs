@@ -12,7 +12,11 @@ pub struct VaultConfig {
     /// Format of this file; 1.
     pub version: u32,
     pub site: String,
+    /// Where the API is served; `0.0.0.0:PORT` is every address of the machine or container.
     pub listen: SocketAddr,
+    /// HTTPS; plain HTTP if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
     /// Directory that this process owns: catalogue, outbox, staging.
     pub data: Utf8PathBuf,
     /// File with the bearer token of the read and admin API.
@@ -22,6 +26,37 @@ pub struct VaultConfig {
     pub retention: Retention,
     #[serde(default)]
     pub webhooks: Vec<WebhookConfig>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mqtt: Vec<MqttConfig>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amqp: Vec<AmqpConfig>,
+}
+
+/// Where the certificate of the API comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum TlsConfig {
+    /// PEM files; they are read again when they change, without a restart.
+    Files {
+        /// The certificate, then what leads to its root.
+        certificate: Utf8PathBuf,
+        /// PKCS #8, SEC 1 or PKCS #1; nobody else may read it.
+        key: Utf8PathBuf,
+    },
+    /// RFC 8555, proved by TLS-ALPN-01 (RFC 8737): the authority reaches `listen` at port 443.
+    Acme {
+        /// The authority's directory.
+        directory: Url,
+        domains: Vec<String>,
+        /// `mailto:` addresses.
+        #[serde(default)]
+        contact: Vec<String>,
+        /// Folder of account and certificate.
+        cache: Utf8PathBuf,
+        /// PEM of the roots of a private authority; those of the system if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ca_file: Option<Utf8PathBuf>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +74,33 @@ pub struct AccountConfig {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum ProviderConfig {
-    Filesystem { path: Utf8PathBuf },
+    Filesystem {
+        path: Utf8PathBuf,
+    },
+    /// Amazon S3, MinIO, and what else speaks its API.
+    S3 {
+        /// Where it answers; Amazon's own for the region if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        endpoint: Option<Url>,
+        region: String,
+        bucket: String,
+        /// Put before every key, with a `/` in between.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prefix: Option<String>,
+        access_key_file: Utf8PathBuf,
+        secret_key_file: Utf8PathBuf,
+        /// PEM of the roots of a private authority; those of the system if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ca_file: Option<Utf8PathBuf>,
+        /// `https://HOST/BUCKET/KEY` instead of `https://BUCKET.HOST/KEY`.
+        #[serde(default)]
+        path_style: bool,
+        /// Make the bucket where it is missing.
+        #[serde(default)]
+        create_bucket: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,7 +111,8 @@ pub struct Retention {
     /// Largest sum of objects, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
-    /// Free space left on the disk, in bytes; 5 % of it (at most 10 GiB) if absent.
+    /// Free space left on the disk, in bytes; 5 % of it (at most 10 GiB) if absent. Means nothing
+    /// to a provider without a disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserve_bytes: Option<u64>,
 }
@@ -64,6 +125,46 @@ pub struct WebhookConfig {
     pub url: Url,
     /// File with the key of the `x-stakeout-signature` header (HMAC-SHA256 over the body, hex).
     pub secret_file: Utf8PathBuf,
+}
+
+/// A broker that hears of every event by MQTT 3.1.1, at least once (QoS 1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MqttConfig {
+    pub name: String,
+    /// `mqtt://HOST:1883` or `mqtts://HOST:8883`; never holds user or password.
+    pub url: Url,
+    /// `stakeout/<site>/recordings` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// User in the first line, password in the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_file: Option<Utf8PathBuf>,
+    /// PEM of the roots of a private authority; those of the system if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Utf8PathBuf>,
+}
+
+/// A broker that hears of every event by AMQP 0-9-1, at least once (publisher confirms).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AmqpConfig {
+    pub name: String,
+    /// `amqp://HOST:5672/VHOST` or `amqps://HOST:5671/VHOST`; never holds user or password.
+    pub url: Url,
+    /// A durable topic exchange, made where it is missing; the default exchange if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<String>,
+    /// A durable quorum queue, made where it is missing and bound to the exchange.
+    /// `stakeout.<site>.recordings` if neither it nor an exchange is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// User in the first line, password in the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_file: Option<Utf8PathBuf>,
+    /// PEM of the roots of a private authority; those of the system if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Utf8PathBuf>,
 }
 
 /// Why a configuration cannot be used.

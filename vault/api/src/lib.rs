@@ -17,7 +17,8 @@
 mod config;
 
 pub use config::{
-    AccountConfig, ConfigError, ProviderConfig, Retention, VaultConfig, WebhookConfig, read_config,
+    AccountConfig, AmqpConfig, ConfigError, MqttConfig, ProviderConfig, Retention, TlsConfig,
+    VaultConfig, WebhookConfig, read_config,
 };
 
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,9 @@ pub struct Usage {
     pub newest_ms: Option<i64>,
     /// Events that an integration has not taken yet.
     pub undelivered: u64,
-    pub disk_free: u64,
-    pub disk_total: u64,
+    /// Bytes; absent where the provider has no disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_free: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_total: Option<u64>,
 }

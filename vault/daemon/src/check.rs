@@ -7,6 +7,7 @@ use camino::Utf8Path;
 use vault_api::read_config;
 use vault_catalogue::CatalogueError;
 
+use crate::judge::judge;
 use crate::run::{lock, open};
 
 /// What was found; a vault that runs has to be stopped first.
@@ -54,6 +55,7 @@ fn damaged(error: anyhow::Error) -> anyhow::Result<Report> {
 
 pub(crate) fn check(config: &Utf8Path) -> anyhow::Result<Report> {
     let config = read_config(config)?;
+    judge(&config)?;
     let _lock = lock(&config)?;
     let (catalogue, provider) = match open(&config) {
         Ok(opened) => opened,

@@ -3,39 +3,58 @@
 use std::collections::BTreeSet;
 
 use camino::Utf8PathBuf;
-use vault_api::VaultConfig;
+use url::Url;
+use vault_api::{ProviderConfig, TlsConfig, VaultConfig};
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
     #[error(
-        "webhook `{name}` is there twice; each needs a name of its own, by which its deliveries are counted"
+        "integration `{name}` is there twice; each needs a name of its own, by which its deliveries are counted"
     )]
     Twice { name: String },
-    #[error("the address of webhook `{name}` is neither http nor https")]
-    Scheme { name: String },
-    #[error(
-        "the address of webhook `{name}` holds a user or a password; a signature tells it who calls"
-    )]
-    UserInfo { name: String },
+    #[error("the address of {object} is not {known}")]
+    Scheme { object: String, known: String },
+    #[error("the address of {object} holds a user or a password; they belong into a file")]
+    UserInfo { object: String },
+    #[error("the address of {object} names no host")]
+    Host { object: String },
+    #[error("MQTT integration `{name}` cannot publish to topic `{topic}`")]
+    Topic { name: String, topic: String },
     #[error("hand-off directory `{path}` is not an absolute path")]
     Relative { path: Utf8PathBuf },
     #[error("account `{account}` writes to `{directory}`, which is neither `*` nor one plain name")]
     Directory { account: String, directory: String },
+    #[error("bucket `{bucket}` is no name that a bucket can have")]
+    Bucket { bucket: String },
+    #[error("prefix `{prefix}` of bucket `{bucket}` is not names with `/` in between")]
+    Prefix { bucket: String, prefix: String },
+    #[error("provider `s3` needs a region; any word will do for a server that knows none")]
+    Region,
+    #[error("a provider without a disk can keep no `reserve_bytes` free; say `quota_bytes`")]
+    Reserve,
+    #[error("ACME needs at least one domain")]
+    NoDomain,
+    #[error("`{domain}` is no name that an ACME authority could prove")]
+    Domain { domain: String },
 }
 
 /// Judges what the types of `vault-api` leave open. A fault never holds a secret.
 pub(crate) fn judge(config: &VaultConfig) -> Result<(), Fault> {
-    let mut names = BTreeSet::new();
-    for webhook in &config.webhooks {
-        let name = webhook.name.clone();
-        if !matches!(webhook.url.scheme(), "http" | "https") {
-            return Err(Fault::Scheme { name });
+    judge_integrations(config)?;
+    judge_provider(config)?;
+    if let Some(TlsConfig::Acme {
+        directory, domains, ..
+    }) = &config.tls
+    {
+        judge_address("the ACME authority", directory, &["https"])?;
+        if domains.is_empty() {
+            return Err(Fault::NoDomain);
         }
-        if !webhook.url.username().is_empty() || webhook.url.password().is_some() {
-            return Err(Fault::UserInfo { name });
-        }
-        if !names.insert(&webhook.name) {
-            return Err(Fault::Twice { name });
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+        let named = |domain: &&String| domain.is_empty() || !domain.chars().all(plain);
+        if let Some(domain) = domains.iter().find(named) {
+            let domain = domain.clone();
+            return Err(Fault::Domain { domain });
         }
     }
     let account = &config.account;
@@ -50,6 +69,100 @@ pub(crate) fn judge(config: &VaultConfig) -> Result<(), Fault> {
             account: account.name.clone(),
             directory: directory.to_owned(),
         });
+    }
+    Ok(())
+}
+
+fn judge_integrations(config: &VaultConfig) -> Result<(), Fault> {
+    let mut names = BTreeSet::new();
+    let mut once = |name: &String| {
+        let name = name.clone();
+        if names.insert(name.clone()) {
+            return Ok(());
+        }
+        Err(Fault::Twice { name })
+    };
+    for webhook in &config.webhooks {
+        let object = format!("webhook `{}`", webhook.name);
+        judge_address(&object, &webhook.url, &["http", "https"])?;
+        once(&webhook.name)?;
+    }
+    for mqtt in &config.mqtt {
+        let object = format!("MQTT integration `{}`", mqtt.name);
+        judge_address(&object, &mqtt.url, &["mqtt", "mqtts"])?;
+        once(&mqtt.name)?;
+        // MQTT 3.1.1, section 4.7: wildcards are for subscribers.
+        let bad = |topic: &&String| topic.is_empty() || topic.contains(['#', '+', '\0']);
+        if let Some(topic) = mqtt.topic.as_ref().filter(bad) {
+            let (name, topic) = (mqtt.name.clone(), topic.clone());
+            return Err(Fault::Topic { name, topic });
+        }
+    }
+    for amqp in &config.amqp {
+        let object = format!("AMQP integration `{}`", amqp.name);
+        judge_address(&object, &amqp.url, &["amqp", "amqps"])?;
+        once(&amqp.name)?;
+    }
+    Ok(())
+}
+
+fn judge_provider(config: &VaultConfig) -> Result<(), Fault> {
+    let ProviderConfig::S3 {
+        endpoint,
+        region,
+        bucket,
+        prefix,
+        ..
+    } = &config.provider
+    else {
+        return Ok(());
+    };
+    if let Some(endpoint) = endpoint {
+        judge_address("provider `s3`", endpoint, &["http", "https"])?;
+    }
+    // Amazon's rules for names; other servers take no others.
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+    if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(plain) {
+        let bucket = bucket.clone();
+        return Err(Fault::Bucket { bucket });
+    }
+    let name = |part: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(plain)
+    };
+    if let Some(prefix) = prefix
+        .as_ref()
+        .filter(|prefix| !prefix.split('/').all(name))
+    {
+        let (bucket, prefix) = (bucket.clone(), prefix.clone());
+        return Err(Fault::Prefix { bucket, prefix });
+    }
+    if region.is_empty() {
+        return Err(Fault::Region);
+    }
+    if config
+        .retention
+        .reserve_bytes
+        .is_some_and(|bytes| bytes > 0)
+    {
+        return Err(Fault::Reserve);
+    }
+    Ok(())
+}
+
+fn judge_address(object: &str, url: &Url, schemes: &[&str]) -> Result<(), Fault> {
+    let object = object.to_owned();
+    if !schemes.contains(&url.scheme()) {
+        return Err(Fault::Scheme {
+            object,
+            known: schemes.join(" or "),
+        });
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Fault::UserInfo { object });
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(Fault::Host { object });
     }
     Ok(())
 }
@@ -82,7 +195,7 @@ mod tests {
             (config("site", "/h", &[fine, fine]), Some("twice")),
             (
                 config("site", "/h", &["ftp://example.org/"]),
-                Some("neither http"),
+                Some("not http"),
             ),
             (
                 config("site", "/h", &["http://me:hidden@example.org/"]),
@@ -99,6 +212,69 @@ mod tests {
                 said.contains(wanted.unwrap_or_default()) && !said.contains("hidden"),
                 "{said}"
             );
+        }
+    }
+    #[test]
+    fn every_kind_of_part_is_judged() {
+        let s3 = |patch: &[(&str, &str)]| {
+            let mut s3 = serde_json::json!({"region": "r", "bucket": "site-7",
+                "access_key_file": "/k", "secret_key_file": "/k"});
+            for (name, value) in patch {
+                s3[name] = (*value).into();
+            }
+            ("provider", serde_json::json!({ "s3": s3 }))
+        };
+        let broker = |kind, url: &str, topic: Option<&str>| {
+            let mut broker = serde_json::json!({"name": "b", "url": url});
+            if let Some(topic) = topic {
+                broker["topic"] = topic.into();
+            }
+            (kind, serde_json::json!([broker]))
+        };
+        let acme = |directory: &str, domains: &[&str]| {
+            let acme =
+                serde_json::json!({"directory": directory, "domains": domains, "cache": "/c"});
+            ("tls", serde_json::json!({ "acme": acme }))
+        };
+        for ((part, value), wanted) in [
+            (
+                s3(&[("prefix", "a/b"), ("endpoint", "https://h:9000")]),
+                None,
+            ),
+            (s3(&[("bucket", "Site_7")]), Some("bucket")),
+            (s3(&[("prefix", "a//b")]), Some("prefix")),
+            (s3(&[("prefix", "../b")]), Some("prefix")),
+            (s3(&[("region", "")]), Some("region")),
+            (
+                s3(&[("endpoint", "http://hidden:hidden@h/")]),
+                Some("password"),
+            ),
+            (broker("mqtt", "mqtts://h:8883", None), None),
+            (
+                broker("mqtt", "tcp://h:8883", None),
+                Some("not mqtt or mqtts"),
+            ),
+            (broker("mqtt", "mqtt://:hidden@h", None), Some("password")),
+            (broker("mqtt", "mqtt://h", Some("a/#")), Some("topic")),
+            (broker("amqp", "amqps://h/vhost", None), None),
+            (broker("amqp", "http://h", None), Some("not amqp")),
+            (broker("amqp", "amqp:///vhost", None), Some("host")),
+            (acme("https://a/dir", &["v.example.org"]), None),
+            (acme("http://a/dir", &["v.example.org"]), Some("not https")),
+            (acme("https://a/dir", &[]), Some("domain")),
+            (
+                acme("https://a/dir", &["*.example.org"]),
+                Some("`*.example.org`"),
+            ),
+        ] {
+            let mut text = serde_json::to_value(config("site", "/h", &[])).unwrap();
+            text[part] = value;
+            let config: VaultConfig = serde_json::from_value(text).unwrap();
+            let said = judge(&config).err().map(|fault| fault.to_string());
+            assert_eq!(said.is_some(), wanted.is_some(), "{said:?}");
+            let said = said.unwrap_or_default();
+            let named = said.contains(wanted.unwrap_or_default());
+            assert!(named && !said.contains("hidden"), "{said}");
         }
     }
 }

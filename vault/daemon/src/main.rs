@@ -3,11 +3,15 @@
 //! Invariant: it does not start with a default, empty or readable secret. Start at [`run::run`].
 
 mod check;
+mod health;
 mod judge;
+mod pipe;
 mod rebuild;
 mod run;
 mod secret;
+mod tls;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use camino::Utf8PathBuf;
@@ -38,6 +42,16 @@ enum Command {
         #[arg(long)]
         config: Utf8PathBuf,
     },
+    /// Ask the vault that runs with this configuration how it is; exit 1 when it is not well.
+    Health {
+        #[arg(long)]
+        config: Utf8PathBuf,
+    },
+    /// Join standard input and output to a TCP port of this machine.
+    Pipe {
+        /// Loopback address and port.
+        address: SocketAddr,
+    },
     /// Print the version.
     Version,
 }
@@ -56,7 +70,10 @@ fn main() -> ExitCode {
         .install_default()
         .expect("invariant: no other provider was installed before");
     start_log();
-    let result = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    // A container's engine knows two answers.
+    let asked_for_health = matches!(command, Command::Health { .. });
+    let result = match command {
         Command::Run { config } => run::run(&config).map(|()| ExitCode::SUCCESS),
         Command::Check { config } => check::check(&config).map(|report| {
             println!("{report}");
@@ -70,6 +87,8 @@ fn main() -> ExitCode {
             println!("{recordings} recordings");
             ExitCode::SUCCESS
         }),
+        Command::Health { config } => health::health(&config).map(|()| ExitCode::SUCCESS),
+        Command::Pipe { address } => pipe::pipe(address).map(|()| ExitCode::SUCCESS),
         Command::Version => {
             println!("stakeout-vault {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)
@@ -77,6 +96,9 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
+        if asked_for_health {
+            return ExitCode::FAILURE;
+        }
         let usage = error.is::<vault_api::ConfigError>()
             || error.is::<secret::SecretError>()
             || error.is::<judge::Fault>();

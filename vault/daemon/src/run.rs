@@ -19,6 +19,7 @@ use vault_storage::FilesystemProvider;
 
 use crate::judge::judge;
 use crate::secret::{make_folder, read_secret};
+use crate::tls;
 
 /// Disks fill slowly beside a reserve; uploads wake retention anyway.
 const RETAIN_EVERY: Duration = Duration::from_secs(10);
@@ -66,7 +67,9 @@ pub(crate) fn catalogue_path(config: &VaultConfig) -> Utf8PathBuf {
 /// Catalogue and provider of a configuration.
 pub(crate) fn open(config: &VaultConfig) -> anyhow::Result<(Catalogue, FilesystemProvider)> {
     let catalogue = Catalogue::open(&catalogue_path(config), &config.site)?;
-    let ProviderConfig::Filesystem { path } = &config.provider;
+    let ProviderConfig::Filesystem { path } = &config.provider else {
+        bail!("this version of the vault does not store in S3");
+    };
     if catalogue.totals()?.recordings > 0 && !FilesystemProvider::is_known(path) {
         bail!(
             "`{path}` is not the folder that the catalogue knows; is its disk mounted? \
@@ -128,11 +131,21 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
     }
     drop(tokio::spawn(keep_within(Arc::clone(&vault))));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(listener, router(Arc::clone(&vault))).with_graceful_shutdown(async {
+    let stopped = async {
         // Either end of the channel means the same.
         drop(stopped.await);
-    });
-    let mut server = tokio::spawn(server.into_future());
+    };
+    let router = router(Arc::clone(&vault));
+    let mut server = match &config.tls {
+        None => {
+            let server = axum::serve(listener, router).with_graceful_shutdown(stopped);
+            tokio::spawn(server.into_future())
+        }
+        Some(tls) => {
+            let server = axum::serve(tls::listen(tls, listener)?, router);
+            tokio::spawn(server.with_graceful_shutdown(stopped).into_future())
+        }
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

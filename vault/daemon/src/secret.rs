@@ -36,23 +36,37 @@ pub(crate) enum SecretError {
     Default { path: Utf8PathBuf },
 }
 
-/// Reads a secret, without its last line break, and judges it.
-pub(crate) fn read_secret(path: &Utf8Path) -> Result<String, SecretError> {
+/// Reads a file that only this user may read.
+pub(crate) fn read_private(path: &Utf8Path) -> Result<Vec<u8>, SecretError> {
     let path = path.to_owned();
     let read = || {
         let mut file = File::open(&path)?;
         let mode = file.metadata()?.permissions().mode();
-        let mut text = String::new();
-        file.read_to_string(&mut text)?;
-        Ok((mode, text))
+        let mut data = Vec::new();
+        file.read_to_end(&mut data)?;
+        Ok((mode, data))
     };
-    let (mode, text) = match read() {
+    let (mode, data) = match read() {
         Ok(found) => found,
         Err(source) => return Err(SecretError::Read { path, source }),
     };
     if mode & 0o077 != 0 {
         return Err(SecretError::Readable { path });
     }
+    Ok(data)
+}
+
+fn read_text(path: &Utf8Path) -> Result<String, SecretError> {
+    String::from_utf8(read_private(path)?).map_err(|error| SecretError::Read {
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()),
+    })
+}
+
+/// Reads a secret, without its last line break, and judges it.
+pub(crate) fn read_secret(path: &Utf8Path) -> Result<String, SecretError> {
+    let text = read_text(path)?;
+    let path = path.to_owned();
     let secret = text.trim();
     let plain = secret.to_lowercase();
     let repeated = |word: &&str| plain.replace(*word, "").len() < LENGTH_MIN / 2;

@@ -23,8 +23,8 @@ async fn read(vault: &Vault) -> Result<Usage, VaultError> {
         oldest_ms: totals.oldest_ms,
         newest_ms: totals.newest_ms,
         undelivered,
-        disk_free: space.free,
-        disk_total: space.total,
+        disk_free: Some(space.free),
+        disk_total: Some(space.total),
     })
 }
 
@@ -63,13 +63,13 @@ pub(crate) async fn show(State(vault): State<Arc<Vault>>) -> Result<impl IntoRes
         (
             "recordings",
             "Recordings in the catalogue.",
-            usage.recordings,
+            Some(usage.recordings),
         ),
-        ("bytes", "Bytes of all recordings.", usage.bytes),
+        ("bytes", "Bytes of all recordings.", Some(usage.bytes)),
         (
             "events_undelivered",
             "Events that an integration has not taken.",
-            usage.undelivered,
+            Some(usage.undelivered),
         ),
         (
             "disk_free_bytes",
@@ -82,6 +82,7 @@ pub(crate) async fn show(State(vault): State<Arc<Vault>>) -> Result<impl IntoRes
             usage.disk_total,
         ),
     ] {
+        let Some(value) = value else { continue };
         let name = format!("stakeout_vault_{name}");
         text.extend([
             format!("# HELP {name} {help}\n"),

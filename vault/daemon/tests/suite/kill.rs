@@ -1,18 +1,10 @@
 //! The vault is killed while uploads run: nothing that it acknowledged may be missing.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use support::{Vault, name};
+use crate::support::{Vault, name};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use vault_api::{Event, Page, header};

@@ -1,16 +1,9 @@
 //! What comes twice, late or damaged: never acknowledged falsely, never lost on the way.
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
 
 use std::fs;
 
+use crate::support::{Vault, name};
 use reqwest::StatusCode;
-use support::{Vault, name};
 use vault_api::{Event, Page, Problem, Stored, header};
 
 async fn page(vault: &Vault) -> Page {

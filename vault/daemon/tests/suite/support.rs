@@ -42,6 +42,7 @@ impl Vault {
             version: 1,
             site: "site".into(),
             listen: port,
+            tls: None,
             data: root.join("data"),
             admin_token_file: secret("admin", ADMIN),
             account: AccountConfig {
@@ -66,6 +67,8 @@ impl Vault {
                 })
                 .into_iter()
                 .collect(),
+            mqtt: Vec::new(),
+            amqp: Vec::new(),
         };
         let client = Client::builder().no_proxy().build().unwrap();
         Self {
@@ -80,10 +83,8 @@ impl Vault {
     pub(crate) fn command(&self, verb: &str) -> Command {
         let path = self.root.join("vault.json");
         fs::write(&path, serde_json::to_vec(&self.config).unwrap()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stakeout-vault"));
-        command
-            .args([verb, "--config", path.as_str()])
-            .stdin(Stdio::null());
+        let mut command = program();
+        command.args([verb, "--config", path.as_str()]);
         command
     }
 
@@ -108,7 +109,12 @@ impl Vault {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}/{path}", self.config.listen)
+        let scheme = if self.config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}/{path}", self.config.listen)
     }
 
     pub(crate) fn upload(&self, name: &str) -> RequestBuilder {
@@ -123,6 +129,12 @@ impl Vault {
     pub(crate) fn admin(&self, path: &str) -> RequestBuilder {
         self.client.get(self.url(path)).bearer_auth(ADMIN)
     }
+}
+
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stakeout-vault"));
+    command.stdin(Stdio::null());
+    command
 }
 
 impl Drop for Vault {

@@ -1,17 +1,10 @@
 //! The API as its clients meet it, against the real program.
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::{ADMIN, Vault, name};
 use reqwest::StatusCode;
-use support::{ADMIN, Vault, name};
 use vault_api::{Event, Page, Problem, Stored, Usage, header};
 
 async fn problem(answer: reqwest::Response) -> (StatusCode, String) {
@@ -148,8 +141,8 @@ async fn nobody_gets_in_without_keys() {
     // An agent's keys do not read events.
     let keys = vault.client.get(vault.url("api/events"));
     let keys = keys
-        .header(header::ACCESS_KEY, support::ACCESS)
-        .header(header::SECRET_KEY, support::SECRET);
+        .header(header::ACCESS_KEY, crate::support::ACCESS)
+        .header(header::SECRET_KEY, crate::support::SECRET);
     assert_eq!(
         keys.send().await.unwrap().status(),
         StatusCode::UNAUTHORIZED
@@ -184,8 +177,8 @@ async fn bad_uploads_are_refused_by_word_and_leave_nothing() {
     assert_eq!(problem(sum.unwrap()).await.1, "file_checksum");
     let other = vault.client.post(vault.url("api/storage"));
     let other = other
-        .header(header::ACCESS_KEY, support::ACCESS)
-        .header(header::SECRET_KEY, support::SECRET)
+        .header(header::ACCESS_KEY, crate::support::ACCESS)
+        .header(header::SECRET_KEY, crate::support::SECRET)
         .header(header::DIRECTORY, "elsewhere")
         .header(header::FILE_NAME, name("gate", 1));
     assert_eq!(

@@ -1,21 +1,14 @@
 //! What goes wrong around the vault: it is told to stop, its disk is full, an object is lost.
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
 
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::{Vault, name};
 use camino::{Utf8Path, Utf8PathBuf};
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Vault, name};
 use vault_api::{Event, Page, Problem, Recording, Stored, header};
 
 async fn page(vault: &Vault) -> Page {
@@ -282,9 +275,9 @@ async fn every_refusal_has_its_word() {
     let keys = format!(
         "{}: {}\r\n{}: {}\r\n",
         header::ACCESS_KEY,
-        support::ACCESS,
+        crate::support::ACCESS,
         header::SECRET_KEY,
-        support::SECRET
+        crate::support::SECRET
     );
     let file = format!("{}: {}\r\n", header::FILE_NAME, name("gate", 5));
     let head = "POST /api/storage HTTP/1.1\r\nhost: v\r\ncontent-length: 1000\r\n";

@@ -1,0 +1,13 @@
+//! The real program, and what it works with.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod api;
+mod container;
+mod faults;
+mod kill;
+mod repeats;
+mod support;
