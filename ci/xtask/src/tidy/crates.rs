@@ -24,7 +24,7 @@ impl Package {
 
 /// Our crates, each with those of ours that it may use. ARCHITECTURE.md says the same in words.
 /// Tests (dev-dependencies) may use any.
-const EDGES: [(&str, &[&str]); 23] = [
+const EDGES: [(&str, &[&str]); 24] = [
     ("installer-spec", &[]),
     (
         "installer-render",
@@ -52,12 +52,14 @@ const EDGES: [(&str, &[&str]); 23] = [
             "vault-api",
         ],
     ),
+    ("installer-image", &[]),
     (
         "installer-cli",
         &[
             "agent-api",
             "installer-engine",
             "installer-host",
+            "installer-image",
             "installer-plan",
             "installer-render",
             "installer-spec",
