@@ -140,7 +140,7 @@ impl Site {
             }
             Target::Docker => {
                 let connection = connect(Origin::read()).await?;
-                let images = images::find(&self.images);
+                let images = images::find(&self.images, &connection.platform);
                 let wanted = Wanted {
                     site,
                     profile,

@@ -32,6 +32,8 @@ pub struct Origin {
 pub struct Connection {
     pub docker: Docker,
     pub origin: Origin,
+    /// `linux/amd64`, `linux/arm64`, …
+    pub platform: String,
 }
 
 impl Connection {
@@ -134,5 +136,18 @@ pub async fn connect(origin: Origin) -> Result<Connection, DockerError> {
         .negotiate_version()
         .await
         .map_err(|source| absent(Some(source)))?;
-    Ok(Connection { docker, origin })
+    let version = docker
+        .version()
+        .await
+        .map_err(|source| absent(Some(source)))?;
+    let platform = format!(
+        "{}/{}",
+        version.os.unwrap_or_default(),
+        version.arch.unwrap_or_default()
+    );
+    Ok(Connection {
+        docker,
+        origin,
+        platform,
+    })
 }

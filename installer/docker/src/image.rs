@@ -1,36 +1,82 @@
 //! Bringing an image to the engine.
 
+use std::io::{self, Write};
+
 use bollard::query_parameters::{CreateImageOptions, ImportImageOptions};
+use bytes::Bytes;
 use camino::Utf8Path;
 use futures::StreamExt;
 use installer_engine::{EffectError, ErrorKind};
+use installer_image::{Layout, OwnImage, Platform, Release, docker_archive};
 use installer_plan::docker::ImageSource;
+use installer_render::docker::Component;
+use tokio::sync::mpsc;
 
 use crate::connect::Connection;
 use crate::error::effect;
 
+/// An archive on its way waits for the engine: this much of it at most.
+const PIECES_AHEAD: usize = 16;
+
 pub(crate) async fn fetch(
     connection: &Connection,
+    component: Component,
     reference: &str,
     from: &ImageSource,
 ) -> Result<(), EffectError> {
-    match from {
-        ImageSource::Folder(path) => load(connection, reference, path).await,
-        ImageSource::Registry => pull(connection, reference).await,
+    match (from, own(component)) {
+        (ImageSource::Folder { path, platform }, Some(image)) => {
+            load(connection, image, path, platform).await
+        }
+        _ => pull(connection, reference).await,
     }
 }
 
-/// An archive as `docker save` makes it.
+fn own(component: Component) -> Option<OwnImage> {
+    match component {
+        Component::Agent => Some(OwnImage::Agent),
+        Component::Vault => Some(OwnImage::Vault),
+    }
+}
+
+/// Hands what is written to it over to the request, piece by piece.
+struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Pieces {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.0
+            .blocking_send(Ok(Bytes::copy_from_slice(piece)))
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Sends the archive as it is made: nothing is written to a disk of ours.
 async fn load(
     connection: &Connection,
-    reference: &str,
-    path: &Utf8Path,
+    image: OwnImage,
+    folder: &Utf8Path,
+    platform: &str,
 ) -> Result<(), EffectError> {
-    let operation = format!("load image `{reference}` from `{path}`");
-    let file = tokio::fs::File::open(path).await.map_err(|error| {
-        EffectError::new(ErrorKind::Environment, format!("cannot read `{path}`")).because(error)
-    })?;
-    let pieces = tokio_util::io::ReaderStream::with_capacity(file, 1 << 18);
+    let operation = format!("load image `{image}` from `{folder}`");
+    let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| {
+        EffectError::new(ErrorKind::Environment, format!("cannot {operation}")).because(error)
+    };
+    let layout = Layout::open(folder).map_err(|error| unreadable(error.into()))?;
+    let release = Release::read(folder).map_err(|error| unreadable(error.into()))?;
+    let platform: Platform = platform
+        .parse()
+        .map_err(|error: installer_image::PlatformError| unreadable(error.into()))?;
+    let (sender, mut receiver) = mpsc::channel(PIECES_AHEAD);
+    let making = tokio::task::spawn_blocking(move || {
+        let to = io::BufWriter::with_capacity(1 << 18, Pieces(sender));
+        docker_archive(&layout, &release, image, platform, to).map(|mut to| to.flush())
+    });
+    let pieces = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
     let mut loading = std::pin::pin!(connection.docker.import_image_stream(
         ImportImageOptions::default(),
         pieces,
@@ -39,7 +85,12 @@ async fn load(
     while let Some(progress) = loading.next().await {
         progress.map_err(|error| effect(&operation, error))?;
     }
-    Ok(())
+    match making.await {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(error))) => Err(unreadable(error.into())),
+        Ok(Err(error)) => Err(unreadable(error.into())),
+        Err(error) => Err(unreadable(error.into())),
+    }
 }
 
 async fn pull(connection: &Connection, reference: &str) -> Result<(), EffectError> {

@@ -182,11 +182,6 @@ async fn read_engine(connection: &Connection) -> Result<Engine, DockerError> {
         .info()
         .await
         .map_err(|source| DockerError::engine("tell about itself", source))?;
-    let arch = match info.architecture.as_deref() {
-        Some("x86_64") => "amd64",
-        Some("aarch64") => "arm64",
-        other => other.unwrap_or_default(),
-    };
     let options = info.security_options.unwrap_or_default();
     let unsigned = |value: Option<i64>| u64::try_from(value.unwrap_or(0)).unwrap_or(0);
     Ok(Engine {
@@ -194,7 +189,7 @@ async fn read_engine(connection: &Connection) -> Result<Engine, DockerError> {
         name: info.name.unwrap_or_default(),
         version: info.server_version.unwrap_or_default(),
         api: connection.docker.client_version().to_string(),
-        platform: format!("{}/{arch}", info.os_type.unwrap_or_default()),
+        platform: connection.platform.clone(),
         rootless: options.iter().any(|option| option.contains("rootless")),
         cgroup_version: info
             .cgroup_version

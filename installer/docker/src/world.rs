@@ -20,7 +20,7 @@ use installer_engine::{EffectError, ErrorKind, Logins, Primitives, Probe, World,
 use installer_plan::docker::{ContainerSpec, DockerAction, FILES, ImageSource, label, object_name};
 use installer_plan::{Action, Condition, Receipt};
 use installer_render::Layout;
-use installer_render::docker::Reach;
+use installer_render::docker::{Component, Reach};
 
 use crate::connect::Connection;
 use crate::container::body;
@@ -108,7 +108,7 @@ impl DockerWorld {
             if let Some(source) = source
                 && self.connection.docker.inspect_image(image).await.is_err()
             {
-                image::fetch(&self.connection, image, source).await?;
+                image::fetch(&self.connection, Component::Agent, image, source).await?;
                 self.primitives.done();
             }
             files::create(
@@ -133,9 +133,11 @@ impl DockerWorld {
     async fn perform_now(&mut self, action: &DockerAction) -> Result<(), EffectError> {
         match action {
             DockerAction::FetchImage {
-                reference, from, ..
+                component,
+                reference,
+                from,
             } => {
-                image::fetch(&self.connection, reference, from).await?;
+                image::fetch(&self.connection, *component, reference, from).await?;
                 self.primitives.done();
                 Ok(())
             }

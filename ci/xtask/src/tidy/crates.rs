@@ -53,12 +53,14 @@ const EDGES: [(&str, &[&str]); 24] = [
             "vault-api",
         ],
     ),
+    ("installer-image", &[]),
     (
         "installer-cli",
         &[
             "agent-api",
             "installer-engine",
             "installer-host",
+            "installer-image",
             "installer-plan",
             "installer-render",
             "installer-spec",

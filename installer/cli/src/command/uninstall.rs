@@ -113,7 +113,7 @@ impl Place {
             }
             Target::Docker => {
                 let connection = connect(Origin::read()).await?;
-                let images = images::find(&self.images);
+                let images = images::find(&self.images, &connection.platform);
                 let wanted = Wanted {
                     site: &self.site,
                     profile: None,

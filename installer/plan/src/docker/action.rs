@@ -89,8 +89,8 @@ pub enum DockerAction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImageSource {
-    /// An image folder (OCI layout) beside the installer.
-    Folder(Utf8PathBuf),
+    /// An image folder (OCI layout) beside the installer, and which of its platforms.
+    Folder { path: Utf8PathBuf, platform: String },
     /// The registry in the reference.
     Registry,
 }
