@@ -3,7 +3,7 @@
 //! The installer runs it inside a container: its way to an API that no port is published for.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -35,11 +35,23 @@ pub(crate) fn join(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 fn send(mut stream: &TcpStream) -> anyhow::Result<()> {
-    match io::copy(&mut io::stdin().lock(), &mut stream) {
-        Ok(_) => {}
-        // The server wants no more; what it still says is passed on all the same.
-        Err(error) if is_gone(&error) => return Ok(()),
-        Err(error) => return Err(error).context("cannot pass on standard input"),
+    // Not `io::copy`: from a pipe to a socket it splices, and the kernel then holds the last piece
+    // back for a next one, which comes only after its answer.
+    let mut input = io::stdin().lock();
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let n = input
+            .read(&mut buffer)
+            .context("cannot read standard input")?;
+        if n == 0 {
+            break;
+        }
+        match stream.write_all(buffer.get(..n).unwrap_or_default()) {
+            Ok(()) => {}
+            // The server wants no more; what it still says is passed on all the same.
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(error).context("cannot pass on standard input"),
+        }
     }
     match stream.shutdown(Shutdown::Write) {
         Err(error) if !is_gone(&error) => Err(error).context("cannot end what is sent"),

@@ -1,14 +1,16 @@
 //! `stakeout-vault check`: does every recording have its object, and every object its recording?
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use vault_api::read_config;
-use vault_catalogue::CatalogueError;
+use vault_catalogue::{Catalogue, CatalogueError};
+use vault_storage::Provider;
 
 use crate::judge::judge;
-use crate::run::{lock, open};
+use crate::run::{lock, open, prepare, wait};
 
 /// What was found; a vault that runs has to be stopped first.
 #[derive(Debug, Default)]
@@ -65,27 +67,49 @@ pub(crate) fn check(config: &Utf8Path) -> anyhow::Result<Report> {
         return damaged(error.into());
     }
     let mut report = Report::default();
-    let mut locations = BTreeSet::new();
+    let mut objects = BTreeMap::new();
+    wait(async {
+        let catalogue = Mutex::new(catalogue);
+        prepare(&config, &provider, &catalogue).await?;
+        let found = provider.walk(|object| {
+            objects.insert(object.location, (object.bytes, object.key));
+        });
+        found.await?;
+        compare(&provider, &catalogue, objects, &mut report).await
+    })?;
+    Ok(report)
+}
+
+async fn compare(
+    provider: &Provider,
+    catalogue: &Mutex<Catalogue>,
+    mut objects: BTreeMap<Utf8PathBuf, (u64, String)>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let mut after = None;
     loop {
-        let page = catalogue.page(None, after, 1000)?;
+        let page = {
+            let catalogue = catalogue.lock().unwrap_or_else(PoisonError::into_inner);
+            catalogue.page(None, after, 1000)?
+        };
         for recording in page.recordings {
             report.recordings += 1;
-            let size = provider.size(Utf8Path::new(&recording.location));
+            let location = Utf8PathBuf::from(recording.location);
+            let size = match objects.remove(&location) {
+                Some((size, _)) => Some(size),
+                // The folder may have had another path when this was stored.
+                None => provider.size(&location).await?,
+            };
             if size.and_then(|size| i64::try_from(size).ok()) != Some(recording.bytes) {
                 report.missing.push(recording.key);
             }
-            locations.insert(recording.location);
         }
         match page.next {
             Some(next) => after = Some(next.parse()?),
             None => break,
         }
     }
-    provider.walk(|object| {
-        if !locations.contains(object.location.as_str()) {
-            report.unknown.push(object.key);
-        }
-    })?;
-    Ok(report)
+    let unknown = objects.into_values().map(|(_, key)| key);
+    report.unknown.extend(unknown);
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use camino::Utf8Path;
@@ -10,7 +11,7 @@ use vault_catalogue::{Catalogue, CatalogueError};
 use vault_http::{adopt, now_ms};
 
 use crate::judge::judge;
-use crate::run::{catalogue_path, lock, open};
+use crate::run::{catalogue_path, lock, open, prepare, wait};
 
 /// Returns how many recordings there are. Every one of them is told of again: what was delivered
 /// went with the old catalogue.
@@ -27,8 +28,14 @@ pub(crate) fn rebuild(config: &Utf8Path) -> anyhow::Result<usize> {
             Err(other) => return Err(other.into()),
         }
     }
-    let (mut catalogue, provider) = open(&config)?;
-    let recordings = adopt(&config.account.name, &provider, &mut catalogue)?;
+    let (catalogue, provider) = open(&config)?;
+    let catalogue = Mutex::new(catalogue);
+    let recordings = wait(async {
+        prepare(&config, &provider, &catalogue).await?;
+        anyhow::Ok(adopt(&config.account.name, &provider, &catalogue).await?)
+    })?;
+    let catalogue = catalogue.into_inner();
+    let catalogue = catalogue.unwrap_or_else(PoisonError::into_inner);
     catalogue.checkpoint()?;
     Ok(recordings)
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::future::IntoFuture;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -15,10 +15,10 @@ use vault_api::{ProviderConfig, VaultConfig, read_config};
 use vault_catalogue::Catalogue;
 use vault_http::{Keys, Policy, Vault, now_ms, retain, router};
 use vault_integrations::{Webhook, deliver};
-use vault_storage::FilesystemProvider;
+use vault_storage::{FilesystemProvider, Provider, S3Provider, S3Settings};
 
 use crate::judge::judge;
-use crate::secret::{make_folder, read_secret};
+use crate::secret::{make_folder, read_name, read_secret};
 use crate::tls;
 
 /// Disks fill slowly beside a reserve; uploads wake retention anyway.
@@ -27,6 +27,9 @@ const RETAIN_EVERY: Duration = Duration::from_secs(10);
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
 /// For work beside the event loop; a service manager's five seconds are not used up.
 const TASK_PATIENCE: Duration = Duration::from_millis(500);
+/// Between two tries to use a server of objects.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Events are kept for late readers.
 const EVENTS_MS: i64 = 7 * 24 * 3600 * 1000;
 
@@ -64,20 +67,80 @@ pub(crate) fn catalogue_path(config: &VaultConfig) -> Utf8PathBuf {
     config.data.join("catalogue.sqlite")
 }
 
-/// Catalogue and provider of a configuration.
-pub(crate) fn open(config: &VaultConfig) -> anyhow::Result<(Catalogue, FilesystemProvider)> {
+/// Runs a command that has to wait for others.
+pub(crate) fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot make an event loop")?;
+    runtime.block_on(work)
+}
+
+/// Catalogue and provider of a configuration; a server of objects is not asked yet.
+pub(crate) fn open(config: &VaultConfig) -> anyhow::Result<(Catalogue, Provider)> {
     let catalogue = Catalogue::open(&catalogue_path(config), &config.site)?;
-    let ProviderConfig::Filesystem { path } = &config.provider else {
-        bail!("this version of the vault does not store in S3");
+    let provider = match &config.provider {
+        ProviderConfig::Filesystem { path } => {
+            if catalogue.totals()?.recordings > 0 && !FilesystemProvider::is_known(path) {
+                bail!(
+                    "`{path}` is not the folder that the catalogue knows; is its disk mounted? \
+                     (a folder `.staging` in it says that it is)"
+                );
+            }
+            make_folder(path).with_context(|| format!("cannot make `{path}`"))?;
+            FilesystemProvider::open(path)?.into()
+        }
+        ProviderConfig::S3 {
+            endpoint,
+            region,
+            bucket,
+            prefix,
+            access_key_file,
+            secret_key_file,
+            ca_file,
+            path_style,
+            create_bucket: _,
+        } => {
+            let settings = S3Settings {
+                endpoint: endpoint.clone(),
+                region: region.clone(),
+                bucket: bucket.clone(),
+                prefix: prefix.clone(),
+                access_key: read_name(access_key_file)?,
+                secret_key: read_secret(secret_key_file)?,
+                roots: ca_file.as_deref().map(read_roots).transpose()?,
+                path_style: *path_style,
+            };
+            S3Provider::new(&settings)?.into()
+        }
     };
-    if catalogue.totals()?.recordings > 0 && !FilesystemProvider::is_known(path) {
-        bail!(
-            "`{path}` is not the folder that the catalogue knows; is its disk mounted? \
-             (a folder `.staging` in it says that it is)"
-        );
-    }
-    make_folder(path).with_context(|| format!("cannot make `{path}`"))?;
-    Ok((catalogue, FilesystemProvider::open(path)?))
+    Ok((catalogue, provider))
+}
+
+/// Proves that a server of objects can be used. A bucket is only made for a catalogue that knows
+/// no recordings: theirs, were it gone, would have to be found first.
+pub(crate) async fn prepare(
+    config: &VaultConfig,
+    provider: &Provider,
+    catalogue: &Mutex<Catalogue>,
+) -> anyhow::Result<()> {
+    let (Provider::S3(s3), ProviderConfig::S3 { create_bucket, .. }) = (provider, &config.provider)
+    else {
+        return Ok(());
+    };
+    let known = catalogue
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .totals()?
+        .recordings;
+    s3.prepare(*create_bucket && known == 0).await?;
+    Ok(())
+}
+
+/// PEM of a private authority, which is judged where it is used.
+pub(crate) fn read_roots(path: &Utf8Path) -> anyhow::Result<Vec<u8>> {
+    tls::read_chain(path)?;
+    std::fs::read(path).with_context(|| format!("cannot read `{path}`"))
 }
 
 async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
@@ -116,7 +179,9 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
         names,
         policy(config),
     ));
-    take_up(&vault).await?;
+    if !vault.provider.is_remote() {
+        take_up(&vault).await?;
+    }
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -129,7 +194,13 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
             vault.news(),
         )));
     }
-    drop(tokio::spawn(keep_within(Arc::clone(&vault))));
+    let (kept, of) = (Arc::clone(&vault), config.clone());
+    drop(tokio::spawn(async move {
+        if kept.provider.is_remote() {
+            take_up_from_afar(&kept, &of).await;
+        }
+        keep_within(kept).await;
+    }));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let stopped = async {
         // Either end of the channel means the same.
@@ -170,12 +241,12 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
 /// Takes up what a crash left without a row. A full disk gives up its oldest footage for that, and
 /// never keeps the vault from starting.
 async fn take_up(vault: &Vault) -> anyhow::Result<()> {
-    let mut adopted = vault.adopt();
+    let mut adopted = vault.adopt().await;
     if matches!(&adopted, Err(error) if error.is_full()) {
         if let Err(error) = retain(vault, now_ms()).await {
             tracing::error!("retention failed: {:#}", anyhow::Error::from(error));
         }
-        adopted = vault.adopt();
+        adopted = vault.adopt().await;
     }
     match adopted {
         Ok(0) => {}
@@ -188,6 +259,23 @@ async fn take_up(vault: &Vault) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     }
     Ok(())
+}
+
+/// The same from a server of objects, as soon as it can be used; until then `/healthz` says why it
+/// cannot.
+async fn take_up_from_afar(vault: &Vault, config: &VaultConfig) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let catalogue = vault.catalogue();
+        let ready = match prepare(config, &vault.provider, &catalogue).await {
+            Ok(()) => take_up(vault).await,
+            failed => failed,
+        };
+        let Err(error) = ready else { return };
+        tracing::error!("{error:#}; next try in {} s", pause.as_secs());
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 fn policy(config: &VaultConfig) -> Policy {

@@ -30,6 +30,8 @@ pub(crate) enum SecretError {
     },
     #[error("secret `{path}` can be read by others; run `chmod 600 {path}`")]
     Readable { path: Utf8PathBuf },
+    #[error("`{path}` is empty")]
+    Empty { path: Utf8PathBuf },
     #[error("secret `{path}` is empty or shorter than {LENGTH_MIN} characters")]
     Short { path: Utf8PathBuf },
     #[error("secret `{path}` is a default that everybody knows")]
@@ -82,6 +84,17 @@ pub(crate) fn read_secret(path: &Utf8Path) -> Result<String, SecretError> {
         });
     }
     Ok(secret.to_owned())
+}
+
+/// Reads a name that is no secret by itself, such as an access key, from a file that is kept like
+/// one.
+pub(crate) fn read_name(path: &Utf8Path) -> Result<String, SecretError> {
+    let name = read_text(path)?.trim().to_owned();
+    if name.is_empty() {
+        let path = path.to_owned();
+        return Err(SecretError::Empty { path });
+    }
+    Ok(name)
 }
 
 /// Makes a folder that only this user and its group see.

@@ -7,8 +7,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use vault_api::Usage;
+use vault_storage::StorageError;
 
-use crate::problem::Refusal;
+use crate::problem::{Refusal, chain};
 use crate::vault::{Vault, VaultError};
 
 async fn read(vault: &Vault) -> Result<Usage, VaultError> {
@@ -23,23 +24,33 @@ async fn read(vault: &Vault) -> Result<Usage, VaultError> {
         oldest_ms: totals.oldest_ms,
         newest_ms: totals.newest_ms,
         undelivered,
-        disk_free: Some(space.free),
-        disk_total: Some(space.total),
+        disk_free: space.map(|space| space.free),
+        disk_total: space.map(|space| space.total),
     })
 }
 
-/// Well means: the catalogue answers and the provider's folder is there.
+/// Well means: the catalogue answers and the provider could take a recording.
 pub(crate) async fn health(State(vault): State<Arc<Vault>>) -> Result<&'static str, Refusal> {
-    let totals = vault.ask(|catalogue| catalogue.totals()).await;
-    let space = totals.and_then(|_| Ok(vault.provider.space()?));
-    match space {
-        Ok(_) => Ok("ok\n"),
-        Err(error) => Err(Refusal {
+    let unwell = |error: VaultError| {
+        // What a server of objects said is what its owner has to know.
+        let message = match &error {
+            VaultError::Storage(StorageError::Remote { .. }) => Some(chain(&error)),
+            _ => None,
+        };
+        let refusal = Refusal::internal(&error);
+        Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
             word: "unhealthy",
-            ..Refusal::internal(&error)
-        }),
-    }
+            message: message.unwrap_or(refusal.message),
+        }
+    };
+    vault
+        .ask(|catalogue| catalogue.totals())
+        .await
+        .map_err(unwell)?;
+    let probed = vault.provider.probe().await;
+    probed.map_err(|error| unwell(error.into()))?;
+    Ok("ok\n")
 }
 
 pub(crate) async fn usage(

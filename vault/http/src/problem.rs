@@ -6,6 +6,7 @@ use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use vault_api::Problem;
+use vault_storage::StorageError;
 
 /// Why a request was not served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +34,21 @@ impl Refusal {
             "internal_error",
             "the vault failed; its log says why",
         )
+    }
+
+    /// A server of objects that is away is nothing of ours; the client tries again all the same.
+    pub(crate) fn storage(error: &StorageError) -> Self {
+        match error {
+            StorageError::Remote { .. } => {
+                tracing::warn!("{}", chain(error));
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "storage_unavailable",
+                    "the store of objects cannot be used now; the vault's log says why",
+                )
+            }
+            _ => Self::internal(error),
+        }
     }
 
     pub(crate) fn query(rejection: &QueryRejection) -> Self {

@@ -9,7 +9,6 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use camino::Utf8PathBuf;
-use futures::stream;
 use serde::Deserialize;
 use vault_api::{Page, Recording};
 
@@ -19,8 +18,6 @@ use crate::vault::Vault;
 
 /// One page at most.
 const LIMIT_MAX: usize = 1000;
-/// Pieces of a body: large enough for a disk, small enough for many readers.
-const PIECE: u64 = 256 << 10;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct ListQuery {
@@ -74,9 +71,9 @@ pub(crate) async fn media(
     vault.keys.require_any(&headers)?;
     let recording = find(&vault, id).await?;
     let location = Utf8PathBuf::from(recording.location);
-    let size = vault
-        .provider
-        .size(&location)
+    let size = vault.provider.size(&location).await;
+    let size = size
+        .map_err(|error| Refusal::storage(&error))?
         .ok_or_else(Refusal::not_found)?;
     let etag = format!("\"{}-{size}\"", recording.id);
     let asked = headers
@@ -108,22 +105,8 @@ pub(crate) async fn media(
                 return Ok((range, refusal).into_response());
             }
         };
-    let pieces = stream::try_unfold((start, length), move |(start, left)| {
-        let (vault, location) = (Arc::clone(&vault), location.clone());
-        async move {
-            if left == 0 {
-                return Ok(None);
-            }
-            let wanted = usize::try_from(left.min(PIECE)).unwrap_or(usize::MAX);
-            let piece = vault.provider.read(&location, start, wanted).await?;
-            let got = u64::try_from(piece.len()).unwrap_or(0);
-            if got == 0 {
-                // The object went while it was being read; the client must notice.
-                return Err(vault_storage::StorageError::Empty);
-            }
-            Ok(Some((piece, (start + got, left - got))))
-        }
-    });
+    // An object that goes while it is being read ends early, which the client notices.
+    let pieces = vault.provider.stream(&location, start, length);
     let answer = answer
         .header(header::CONTENT_LENGTH, length)
         .body(Body::from_stream(pieces));

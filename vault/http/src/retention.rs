@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use camino::Utf8PathBuf;
+use vault_api::Recording;
+
 use crate::problem::chain;
 use crate::vault::{Vault, VaultError, now_ms};
 
@@ -34,8 +37,9 @@ pub(crate) async fn make_room(vault: &Arc<Vault>) {
 /// Deletes what the policy no longer wants; returns how many recordings went.
 ///
 /// The catalogue is told first: a crash in between leaves an object that the next start takes up
-/// again, never a recording without an object; only on a disk without any room it is the other way
-/// round, and the next round takes the row.
+/// again, never a recording without an object. On a disk without any room it is the other way
+/// round, and where a server keeps the objects, which may be away at any time; the next round takes
+/// the row.
 pub async fn retain(vault: &Vault, now_ms: i64) -> Result<usize, VaultError> {
     let _turn = vault.retaining.lock().await;
     let policy = vault.policy;
@@ -44,15 +48,17 @@ pub async fn retain(vault: &Vault, now_ms: i64) -> Result<usize, VaultError> {
         let (oldest, totals) = vault
             .ask(|catalogue| Ok((catalogue.oldest(BATCH)?, catalogue.totals()?)))
             .await?;
-        let space = vault.provider.space()?;
-        let reserve = policy
-            .reserve_bytes
-            .unwrap_or_else(|| (space.total / 20).min(10 << 30));
+        // Where no disk is seen, nothing is kept free: quota and age alone decide.
+        let short = vault.provider.space()?.map_or(0, |space| {
+            let reserve = policy.reserve_bytes;
+            let reserve = reserve.unwrap_or_else(|| (space.total / 20).min(10 << 30));
+            reserve.saturating_sub(space.free)
+        });
         let held = u64::try_from(totals.bytes).unwrap_or(0);
         let over_quota = policy
             .quota_bytes
             .map_or(0, |quota| held.saturating_sub(quota));
-        let mut excess = over_quota.max(reserve.saturating_sub(space.free));
+        let mut excess = over_quota.max(short);
         let mut batch = 0;
         for recording in oldest {
             let expired = policy.age_ms.is_some_and(|age| {
@@ -62,22 +68,7 @@ pub async fn retain(vault: &Vault, now_ms: i64) -> Result<usize, VaultError> {
                 break;
             }
             excess = excess.saturating_sub(u64::try_from(recording.bytes).unwrap_or(0));
-            let location = camino::Utf8PathBuf::from(recording.location.clone());
-            let known = recording.clone();
-            let told = vault.ask(move |catalogue| catalogue.expire(&known, now_ms));
-            match told.await {
-                // Not even the row's removal finds room, so the object makes some first.
-                Err(error) if error.is_full() => {
-                    vault.provider.delete(&location).await?;
-                    vault
-                        .ask(move |catalogue| catalogue.expire(&recording, now_ms))
-                        .await?;
-                }
-                told => {
-                    told?;
-                    vault.provider.delete(&location).await?;
-                }
-            }
+            remove(vault, recording, now_ms).await?;
             batch += 1;
         }
         gone += batch;
@@ -88,4 +79,24 @@ pub async fn retain(vault: &Vault, now_ms: i64) -> Result<usize, VaultError> {
             return Ok(gone);
         }
     }
+}
+
+async fn remove(vault: &Vault, recording: Recording, now_ms: i64) -> Result<(), VaultError> {
+    let location = Utf8PathBuf::from(recording.location.clone());
+    if !vault.provider.is_remote() {
+        let known = recording.clone();
+        let told = vault.ask(move |catalogue| catalogue.expire(&known, now_ms));
+        match told.await {
+            // Not even the row's removal finds room, so the object makes some first.
+            Err(error) if error.is_full() => {}
+            told => {
+                told?;
+                return Ok(vault.provider.delete(&location).await?);
+            }
+        }
+    }
+    vault.provider.delete(&location).await?;
+    vault
+        .ask(move |catalogue| catalogue.expire(&recording, now_ms))
+        .await
 }

@@ -8,7 +8,7 @@ use axum::body::{Body, BodyDataStream};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use camino::Utf8Path;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use vault_api::header::{
@@ -26,8 +26,6 @@ use crate::vault::{Announced, Vault, VaultError};
 const READ_ON: Duration = Duration::from_secs(30);
 /// A client that sends nothing for so long is gone.
 const QUIET: Duration = Duration::from_mins(1);
-/// Pieces of an object that is compared.
-const PIECE: usize = 256 << 10;
 
 /// Unix milliseconds up to the year 9999; a recording outside of it would never be the oldest.
 const TIMES: std::ops::Range<i64> = 0..253_402_300_800_000;
@@ -67,11 +65,15 @@ async fn settle(
         .ask(move |catalogue| catalogue.by_key(&account, &key))
         .await;
     let handoff = text(headers, HANDOFF);
-    let known = known.map_err(|error| refusal(&error))?.filter(|known| {
+    let mut known = known.map_err(|error| refusal(&error))?;
+    if let Some(recording) = &known {
+        let size = vault.provider.size(Utf8Path::new(&recording.location));
+        let size = size.await.map_err(|error| refusal(&error.into()))?;
         // Where the object was lost, the copy that is offered now must not be turned away.
-        let size = vault.provider.size(Utf8Path::new(&known.location));
-        size.is_some() && size == u64::try_from(known.bytes).ok()
-    });
+        if size.is_none() || size != u64::try_from(recording.bytes).ok() {
+            known = None;
+        }
+    }
     if let Some(known) = known {
         // Whoever hears of a duplicate deletes what it has: other bytes are never one.
         match handoff {
@@ -153,15 +155,12 @@ async fn digest(
     vault: &Vault,
     location: &Utf8Path,
 ) -> Result<sha2::digest::Output<Sha256>, StorageError> {
-    let (mut sum, mut start) = (Sha256::new(), 0);
-    loop {
-        let piece = vault.provider.read(location, start, PIECE).await?;
-        if piece.is_empty() {
-            return Ok(sum.finalize());
-        }
-        start += u64::try_from(piece.len()).unwrap_or(0);
+    let mut sum = Sha256::new();
+    let mut pieces = vault.provider.stream(location, 0, u64::MAX);
+    while let Some(piece) = pieces.try_next().await? {
         sum.update(&piece);
     }
+    Ok(sum.finalize())
 }
 
 fn acknowledge(added: Added) -> Json<Stored> {
@@ -278,5 +277,6 @@ fn refusal(error: &VaultError) -> Refusal {
             Refusal::new(StatusCode::CONFLICT, "handoff_refused", *reason)
         }
         StorageError::Io { .. } | StorageError::Locked { .. } => Refusal::internal(error),
+        StorageError::Remote { .. } => Refusal::storage(storage),
     }
 }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use camino::Utf8PathBuf;
 use tokio::sync::watch;
 use vault_catalogue::{Added, Catalogue, CatalogueError, NewRecording};
-use vault_storage::{FilesystemProvider, RecordingName, StorageError, StoredObject};
+use vault_storage::{Provider, RecordingName, StorageError, StoredObject};
 
 use crate::auth::Keys;
 use crate::retention::Policy;
@@ -42,7 +42,7 @@ pub struct Vault {
     /// Folders from which files may be taken over.
     pub handoff: Vec<Utf8PathBuf>,
     pub keys: Keys,
-    pub provider: FilesystemProvider,
+    pub provider: Provider,
     /// Names of the integrations that events go to.
     pub integrations: Vec<String>,
     /// What stays, and for how long.
@@ -70,7 +70,7 @@ impl Vault {
     pub fn new(
         account: &vault_api::AccountConfig,
         keys: Keys,
-        provider: FilesystemProvider,
+        provider: Provider,
         catalogue: Catalogue,
         integrations: Vec<String>,
         policy: Policy,
@@ -160,9 +160,10 @@ impl Vault {
         self.news.send_modify(|count| *count += 1);
     }
 
-    /// See [`adopt`].
-    pub fn adopt(&self) -> Result<usize, VaultError> {
-        let adopted = adopt(&self.account, &self.provider, &mut lock(&self.catalogue))?;
+    /// See [`adopt`]. Nothing goes meanwhile: an object whose row went a moment ago would come back.
+    pub async fn adopt(&self) -> Result<usize, VaultError> {
+        let _turn = self.retaining.lock().await;
+        let adopted = adopt(&self.account, &self.provider, &self.catalogue).await?;
         self.tell();
         Ok(adopted)
     }
@@ -170,18 +171,21 @@ impl Vault {
 
 /// Takes up objects that lie in the provider and not in the catalogue: a crash came between
 /// the two, or the catalogue is new. Returns how many there were.
-pub fn adopt(
+pub async fn adopt(
     account: &str,
-    provider: &FilesystemProvider,
-    catalogue: &mut Catalogue,
+    provider: &Provider,
+    catalogue: &Mutex<Catalogue>,
 ) -> Result<usize, VaultError> {
     let mut unknown = Vec::new();
     let mut failed = Ok(());
-    provider.walk(|object| match catalogue.by_key(account, &object.key) {
-        Ok(Some(_)) => {}
-        Ok(None) => unknown.push(object),
-        Err(error) => failed = Err(error),
-    })?;
+    let walked = provider.walk(
+        |object| match lock(catalogue).by_key(account, &object.key) {
+            Ok(Some(_)) => {}
+            Ok(None) => unknown.push(object),
+            Err(error) => failed = Err(error),
+        },
+    );
+    walked.await?;
     failed?;
     for object in &unknown {
         let name = object.key.rsplit('/').next().unwrap_or_default();
@@ -193,6 +197,7 @@ pub fn adopt(
         });
         // The crash may have come between its name and the disk.
         provider.sync(&object.location)?;
+        let mut catalogue = lock(catalogue);
         // Where the catalogue was lost, numbers of the old one may be known outside.
         catalogue.start_at(now_ms())?;
         catalogue.add(&NewRecording {

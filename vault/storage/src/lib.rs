@@ -1,10 +1,17 @@
 //! Where objects lie, durably.
 //!
-//! Invariant: when a call says that an object is stored, its bytes and its name are on disk.
-//! It must not know the catalogue. Start at [`FilesystemProvider`].
+//! Invariant: when a call says that an object is stored, its bytes and its name are on disk, or
+//! acknowledged by the server that keeps them. It must not know the catalogue.
+//! Start at [`Provider`].
 
 mod filesystem;
 mod name;
+mod object;
+mod provider;
+mod s3;
 
-pub use filesystem::{DiskSpace, FilesystemProvider, Object, StorageError, StoredObject};
+pub use filesystem::FilesystemProvider;
 pub use name::{RecordingName, is_file_name};
+pub use object::{DiskSpace, Object, StorageError, StoredObject};
+pub use provider::Provider;
+pub use s3::{RemoteError, S3Provider, S3Settings};

@@ -116,6 +116,7 @@ const EDGES: [(&str, &[&str]); 24] = [
     ),
     ("vault-api", &[]),
     ("vault-catalogue", &["vault-api"]),
+    ("vault-testkit", &[]),
     ("vault-storage", &["vault-api"]),
     ("vault-integrations", &["vault-api", "vault-catalogue"]),
     (

@@ -10,4 +10,5 @@ mod container;
 mod faults;
 mod kill;
 mod repeats;
+mod s3;
 mod support;

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use vault_api::{AccountConfig, ProviderConfig, Retention, VaultConfig, WebhookConfig, header};
 
 pub(crate) const ACCESS: &str = "access-0123456789abcdef";
@@ -88,12 +88,34 @@ impl Vault {
         command
     }
 
-    pub(crate) async fn start(&mut self) {
+    /// Writes a file that only its owner may read.
+    pub(crate) fn secret(&self, name: &str, value: &str) -> Utf8PathBuf {
+        let path = self.root.join(name);
+        fs::write(&path, value).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    pub(crate) fn spawn(&mut self) {
         let mut command = self.command("run");
         self.process = Some(command.env("RUST_LOG", "warn").spawn().unwrap());
+    }
+
+    pub(crate) async fn start(&mut self) {
+        self.spawn();
+        self.until(StatusCode::OK).await;
+    }
+
+    /// Starts it where something that it needs is not right.
+    pub(crate) async fn start_unwell(&mut self) {
+        self.spawn();
+        self.until(StatusCode::SERVICE_UNAVAILABLE).await;
+    }
+
+    async fn until(&self, wanted: StatusCode) {
         for _ in 0..500 {
             let health = self.client.get(self.url("healthz")).send().await;
-            if health.is_ok_and(|answer| answer.status().is_success()) {
+            if health.is_ok_and(|answer| answer.status() == wanted) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -7,7 +7,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
@@ -20,74 +19,13 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::name::{RecordingName, is_file_name};
+use crate::object::{DiskSpace, Object, QUIET, StorageError, StoredObject};
 
 mod take;
 
 /// Name of the folder for uploads that are not complete.
 const STAGING: &str = ".staging";
 const LOCK: &str = ".lock";
-/// A client that sends nothing for this long has gone without a word; a slow link has not.
-const QUIET: Duration = Duration::from_mins(1);
-
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    #[error("cannot {operation} `{path}`")]
-    Io {
-        operation: &'static str,
-        path: Utf8PathBuf,
-        source: io::Error,
-    },
-    #[error("another vault keeps `{path}`")]
-    Locked { path: Utf8PathBuf },
-    #[error("the upload ended early")]
-    Cut(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the upload is empty")]
-    Empty,
-    #[error("the upload's SHA-256 is not the one that was announced")]
-    Checksum,
-    #[error("another object is stored as `{path}`")]
-    Exists { path: Utf8PathBuf },
-    #[error("`{path}` may not be handed over: {reason}")]
-    Refused {
-        path: Utf8PathBuf,
-        reason: &'static str,
-    },
-}
-
-impl StorageError {
-    /// The disk has no room.
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
-    }
-}
-
-/// An object that is on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredObject {
-    pub location: Utf8PathBuf,
-    pub bytes: u64,
-    /// Lower-case hex; known when the bytes went through us.
-    pub sha256: Option<String>,
-}
-
-/// One object found on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Object {
-    /// `<directory>/<file name>`.
-    pub key: String,
-    pub location: Utf8PathBuf,
-    pub bytes: u64,
-    /// Unix milliseconds of its last change.
-    pub modified_ms: i64,
-}
-
-/// Bytes of the file system below the provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DiskSpace {
-    pub free: u64,
-    pub total: u64,
-}
 
 /// A folder of the machine as object store.
 #[derive(Debug)]
@@ -283,25 +221,6 @@ impl FilesystemProvider {
         })
     }
 
-    /// Up to `length` bytes of an object from `start`.
-    pub async fn read(
-        &self,
-        location: &Utf8Path,
-        start: u64,
-        length: usize,
-    ) -> Result<Bytes, StorageError> {
-        let path = location.to_owned();
-        let piece = blocking(move || {
-            let mut file = open_plain(&path)?;
-            file.seek(SeekFrom::Start(start))?;
-            let mut data = Vec::with_capacity(length);
-            file.take(u64::try_from(length).unwrap_or(0))
-                .read_to_end(&mut data)?;
-            Ok(Bytes::from(data))
-        });
-        piece.await.map_err(io_error("read", location))
-    }
-
     /// Size of an object; `None` where there is none.
     pub fn size(&self, location: &Utf8Path) -> Option<u64> {
         fs::symlink_metadata(location)
@@ -371,6 +290,24 @@ impl FilesystemProvider {
         }
         Ok(())
     }
+}
+
+/// Up to `length` bytes of an object from `start`.
+pub(crate) async fn read(
+    location: &Utf8Path,
+    start: u64,
+    length: usize,
+) -> Result<Bytes, StorageError> {
+    let path = location.to_owned();
+    let piece = blocking(move || {
+        let mut file = open_plain(&path)?;
+        file.seek(SeekFrom::Start(start))?;
+        let mut data = Vec::with_capacity(length);
+        file.take(u64::try_from(length).unwrap_or(0))
+            .read_to_end(&mut data)?;
+        Ok(Bytes::from(data))
+    });
+    piece.await.map_err(io_error("read", location))
 }
 
 /// A file of the staging folder; it goes when nothing gave it a name.

@@ -25,7 +25,7 @@ async fn an_upload_lies_in_the_folder_of_its_day() {
         .await
         .unwrap();
     assert_eq!(stored.location, root.join("a/2023-11-14").join(NAME));
-    assert_eq!(provider.read(&stored.location, 3, 2).await.unwrap(), "ta");
+    assert_eq!(read(&stored.location, 3, 2).await.unwrap(), "ta");
     let mut found = Vec::new();
     provider.walk(|object| found.push(object.key)).unwrap();
     assert_eq!(found, [format!("a/{NAME}")]);
@@ -66,7 +66,7 @@ async fn an_object_is_never_replaced_by_another() {
     );
     let other = provider.put(&key, body(&["two"]), None).await;
     assert!(matches!(other, Err(StorageError::Exists { .. })));
-    assert_eq!(provider.read(&first.location, 0, 9).await.unwrap(), "one");
+    assert_eq!(read(&first.location, 0, 9).await.unwrap(), "one");
 }
 
 #[tokio::test]

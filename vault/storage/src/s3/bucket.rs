@@ -1,0 +1,215 @@
+//! The bucket itself: whether it answers, making it, and uploads that nobody will finish.
+//!
+//! These requests are ours because `object_store` knows objects only, and keeps to itself what a
+//! server said when it refused.
+
+use std::time::Duration;
+
+use http::Method;
+use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::client::{HttpRequest, HttpRequestBody};
+use reqwest::Client;
+use url::Url;
+
+use super::S3Settings;
+
+/// An answer that says whether the bucket is well; whoever asks waits for it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The region for which S3 wants no mention when a bucket is made.
+const FIRST_REGION: &str = "us-east-1";
+
+/// Why a server did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    #[error("cannot reach {endpoint}")]
+    Unreachable {
+        endpoint: String,
+        source: reqwest::Error,
+    },
+    #[error("bucket `{bucket}` is missing")]
+    NoBucket { bucket: String },
+    #[error("the access key or the secret key of bucket `{bucket}` is wrong ({code})")]
+    Keys { bucket: String, code: String },
+    #[error("the keys of bucket `{bucket}` do not allow it ({code})")]
+    Denied { bucket: String, code: String },
+    #[error("the server has no room left")]
+    Full,
+    #[error("the server answered {status} ({code})")]
+    Answer { status: u16, code: String },
+    #[error("it is no object of bucket `{bucket}`")]
+    Elsewhere { bucket: String },
+    #[error("the server keeps {found} bytes of {sent}")]
+    Short { sent: u64, found: u64 },
+    #[error("the request failed")]
+    Request(#[source] object_store::Error),
+    #[error("the object has a name that S3 does not take")]
+    Name(#[source] object_store::path::Error),
+}
+
+/// An upload in parts that was begun and not ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unfinished {
+    pub(super) key: String,
+    pub(super) id: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Bucket {
+    client: Client,
+    url: Url,
+    name: String,
+    region: String,
+    access_key: String,
+    secret_key: Hidden,
+}
+
+struct Hidden(String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Bucket {
+    pub(super) fn new(settings: &S3Settings, client: Client) -> Self {
+        Self {
+            client,
+            url: settings.bucket_url(),
+            name: settings.bucket.clone(),
+            region: settings.region.clone(),
+            access_key: settings.access_key.clone(),
+            secret_key: Hidden(settings.secret_key.clone()),
+        }
+    }
+
+    /// Fails when objects below `prefix` cannot be listed.
+    pub(super) async fn probe(&self, prefix: &str) -> Result<(), RemoteError> {
+        let query = [("list-type", "2"), ("max-keys", "1"), ("prefix", prefix)];
+        self.ask(Method::GET, &query, String::new()).await.map(drop)
+    }
+
+    /// Makes the bucket; one that is ours already is fine.
+    pub(super) async fn create(&self) -> Result<(), RemoteError> {
+        let body = if self.region == FIRST_REGION {
+            String::new()
+        } else {
+            let region = &self.region;
+            format!(
+                "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                 <LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"
+            )
+        };
+        match self.ask(Method::PUT, &[], body).await {
+            Err(RemoteError::Answer { code, .. }) if code == "BucketAlreadyOwnedByYou" => Ok(()),
+            made => made.map(drop),
+        }
+    }
+
+    /// Uploads in parts below `prefix` that were begun and not ended, as far as one answer lists
+    /// them.
+    pub(super) async fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, RemoteError> {
+        // MinIO takes a prefix for the whole name of an object here.
+        let query = [("uploads", "")];
+        let text = self.ask(Method::GET, &query, String::new()).await?;
+        let mut found = parse_unfinished(&text);
+        found.retain(|upload| upload.key.starts_with(prefix));
+        Ok(found)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        query: &[(&str, &str)],
+        body: String,
+    ) -> Result<String, RemoteError> {
+        let mut url = self.url.clone();
+        // With a path of its own, `HOST/BUCKET/` and `HOST/BUCKET` are signed differently.
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = HttpRequest::new(HttpRequestBody::from(body.clone()));
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = url
+            .as_str()
+            .parse()
+            .expect("invariant: a URL is an address for HTTP");
+        let credential = AwsCredential {
+            key_id: self.access_key.clone(),
+            secret_key: self.secret_key.0.clone(),
+            token: None,
+        };
+        AwsAuthorizer::new(&credential, "s3", &self.region)
+            .try_authorize(&mut request, None)
+            .map_err(RemoteError::Request)?;
+        let unreachable = |source: reqwest::Error| RemoteError::Unreachable {
+            endpoint: self.url.origin().ascii_serialization(),
+            source: source.without_url(),
+        };
+        let sent = self
+            .client
+            .request(method, url)
+            .headers(request.headers().clone())
+            .body(body)
+            .timeout(PATIENCE)
+            .send();
+        let answer = sent.await.map_err(unreachable)?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(unreachable)?;
+        if status.is_success() {
+            return Ok(text);
+        }
+        let code = between(&text, "<Code>", "</Code>").unwrap_or_default();
+        Err(self.named(status.as_u16(), code))
+    }
+
+    /// Gives an answer of S3 its name (Amazon S3 API Reference, "Error Responses").
+    fn named(&self, status: u16, code: &str) -> RemoteError {
+        let (bucket, code) = (self.name.clone(), code.to_owned());
+        match code.as_str() {
+            "NoSuchBucket" => RemoteError::NoBucket { bucket },
+            "InvalidAccessKeyId" | "SignatureDoesNotMatch" => RemoteError::Keys { bucket, code },
+            _ if status == 401 || status == 403 => RemoteError::Denied { bucket, code },
+            _ => RemoteError::Answer { status, code },
+        }
+    }
+}
+
+fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(open)?;
+    rest.split_once(close).map(|(inner, _)| inner)
+}
+
+/// Keys of ours need no escaping in XML; what does is not ours.
+fn parse_unfinished(text: &str) -> Vec<Unfinished> {
+    let uploads = text.split("<Upload>").skip(1);
+    let found = uploads.filter_map(|upload| {
+        let key = between(upload, "<Key>", "</Key>").filter(|key| !key.contains('&'))?;
+        let id = between(upload, "<UploadId>", "</UploadId>")?;
+        let (key, id) = (key.to_owned(), id.to_owned());
+        Some(Unfinished { key, id })
+    });
+    found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_unfinished_uploads_is_read() {
+        let text = "<ListMultipartUploadsResult><Bucket>b</Bucket><KeyMarker></KeyMarker>\
+            <Upload><Key>p/a/1.mp4</Key><UploadId>one</UploadId></Upload>\
+            <Upload><UploadId>two</UploadId><Key>p/a&amp;b.mp4</Key></Upload>\
+            <Upload><UploadId>three</UploadId><Key>p/a/3.mp4</Key></Upload></ListMultipartUploadsResult>";
+        let found: Vec<_> = parse_unfinished(text)
+            .into_iter()
+            .map(|upload| (upload.key, upload.id))
+            .collect();
+        let wanted = [("p/a/1.mp4", "one"), ("p/a/3.mp4", "three")];
+        assert_eq!(found, wanted.map(|(key, id)| (key.into(), id.into())));
+    }
+}
