@@ -58,6 +58,11 @@ enum Command {
     Version,
 }
 
+/// In what we ship: musl's own takes one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     logging::start();
     match perform(Arguments::parse().command) {

@@ -7,14 +7,17 @@
 //! itself, and at [`Catalogue`] for the images of others.
 
 mod archive;
+pub mod attach;
 pub mod build;
 mod catalogue;
 mod digest;
 mod layout;
 pub mod oci;
+mod pem;
 mod platform;
 mod program;
 mod release;
+mod sign;
 mod tree;
 
 pub use archive::{ArchiveError, docker_archive};
@@ -26,4 +29,5 @@ pub use layout::{Layout, LayoutError};
 pub use platform::{Platform, PlatformError};
 pub use program::{ElfError, Program, ProgramError};
 pub use release::{OwnImage, PlatformDigests, Release, ReleaseImage};
+pub use sign::{SignatureError, SigningKey, verify_signature};
 pub use tree::Tree;
