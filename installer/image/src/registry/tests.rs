@@ -1,9 +1,15 @@
 use super::*;
 
+fn registry(name: &str) -> Result<Registry, RegistryError> {
+    // A second test finds it installed already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Registry::new(name, None)
+}
+
 #[test]
 fn a_name_tells_server_and_repository() {
     let address = |name: &str| {
-        let registry = Registry::new(name, None).unwrap();
+        let registry = registry(name).unwrap();
         registry.url("tags/list").to_string()
     };
     let hub = format!("{HUB}/library/a");
@@ -21,7 +27,7 @@ fn a_name_tells_server_and_repository() {
     );
     assert_eq!(address("localhost/b"), "http://localhost/v2/b/tags/list");
     for wrong in ["", "a", "a/b", "a.example/", "a b.example/c"] {
-        let error = Registry::new(wrong, None).unwrap_err();
+        let error = registry(wrong).unwrap_err();
         assert!(matches!(error, RegistryError::Name(_)), "{wrong}: {error}");
     }
 }
@@ -42,7 +48,7 @@ fn a_registry_is_waited_for_as_long_as_it_says_up_to_a_minute() {
 
 #[test]
 fn content_that_is_not_what_was_asked_for_is_refused() {
-    let registry = Registry::new("127.0.0.1:1/a", None).unwrap();
+    let registry = registry("127.0.0.1:1/a").unwrap();
     let wanted = Digest::of(b"wanted");
     let error = registry
         .checked(b"other".to_vec(), wanted.as_str(), "it")
