@@ -7,6 +7,7 @@
 mod bench;
 mod campaign;
 mod ci;
+mod dist;
 mod generate;
 mod image;
 mod process;
@@ -36,6 +37,8 @@ enum Command {
     Tidy,
     /// Write the files that are made from code.
     Gen(generate::Arguments),
+    /// Make a release: archives, checksums, signature, and the script that installs it.
+    Dist(dist::Arguments),
     /// Make the images that we ship.
     #[command(subcommand)]
     Image(image::Command),
@@ -61,6 +64,7 @@ fn perform(command: Command) -> anyhow::Result<()> {
         Command::Ci(arguments) => ci::run(&repository, &arguments),
         Command::Tidy => tidy::run(&repository),
         Command::Gen(arguments) => generate::run(&repository, &arguments),
+        Command::Dist(arguments) => dist::run(&repository, &arguments),
         Command::Image(command) => image::run(&repository, &command),
         Command::Bench(arguments) => bench::run(&repository, &arguments),
         Command::Campaign(arguments) => campaign::run(&repository, &arguments),

@@ -20,6 +20,7 @@ mod program;
 pub mod registry;
 mod release;
 mod sign;
+mod subset;
 mod tree;
 
 pub use archive::{ArchiveError, docker_archive};
@@ -32,4 +33,5 @@ pub use platform::{Platform, PlatformError};
 pub use program::{ElfError, Program, ProgramError};
 pub use release::{OwnImage, PlatformDigests, Release, ReleaseImage};
 pub use sign::{SignatureError, SigningKey, verify_signature};
+pub use subset::platform_files;
 pub use tree::Tree;

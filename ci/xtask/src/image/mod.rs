@@ -89,7 +89,7 @@ pub(crate) fn make(
         for platform in platforms {
             let subject = layout.manifest_of(&name, *platform)?;
             let package = compile::package_of(image);
-            let document = sbom::sbom(repository, &checkout, package, *platform)?;
+            let document = sbom::sbom(repository, &checkout, &[package], *platform)?;
             attach(&layout, &subject, SBOM, &document, checkout.created)?;
         }
         let statement = provenance(&release, image, &recipe);

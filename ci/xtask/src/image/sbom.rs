@@ -70,11 +70,11 @@ struct Locked {
     checksum: Option<String>,
 }
 
-/// The list of `package`'s parts on one platform.
+/// The list of the parts of one program, or of several that are shipped together, on one platform.
 pub(crate) fn sbom(
     repository: &Repository,
     checkout: &Checkout,
-    package: &str,
+    programs: &[&str],
     platform: Platform,
 ) -> anyhow::Result<Vec<u8>> {
     let metadata = read(
@@ -86,7 +86,7 @@ pub(crate) fn sbom(
     let path = repository.root.join("Cargo.lock");
     let lock = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{path}`"))?;
     let created = checkout.created.to_string();
-    document(&metadata, &lock, package, platform, &created)
+    document(&metadata, &lock, programs, platform, &created)
 }
 
 #[derive(Serialize)]
@@ -99,7 +99,7 @@ struct Uses {
 fn document(
     metadata: &str,
     lock: &str,
-    package: &str,
+    programs: &[&str],
     platform: Platform,
     created: &str,
 ) -> anyhow::Result<Vec<u8>> {
@@ -116,12 +116,13 @@ fn document(
         })
         .collect();
     let packages: BTreeMap<_, _> = metadata.packages.iter().map(|p| (&*p.id, p)).collect();
-    let main = metadata
-        .packages
-        .iter()
-        .find(|p| p.name == package && p.source.is_none())
-        .with_context(|| format!("there is no crate `{package}`"))?;
-    let uses = linked(&metadata.resolve, &packages, &main.id);
+    let mut mains = Vec::new();
+    for name in programs {
+        let own = |p: &&Package| p.name == *name && p.source.is_none();
+        let main = metadata.packages.iter().find(own);
+        mains.push(main.with_context(|| format!("there is no crate `{name}`"))?);
+    }
+    let uses = linked(&metadata.resolve, &packages, &mains);
     let mut parts = BTreeMap::new();
     let mut edges = BTreeMap::new();
     for (id, used) in &uses {
@@ -135,11 +136,27 @@ fn document(
             .collect();
         names.sort();
         edges.insert(purl(part), names);
-        if *id != main.id {
-            let checksum = checksums.get(&(&*part.name, &*part.version)).copied();
-            parts.insert(purl(part), component(part, checksum.flatten(), "library"));
-        }
+        let checksum = checksums.get(&(&*part.name, &*part.version)).copied();
+        let is_main = mains.iter().any(|main| main.id == *id);
+        let kind = if is_main { "application" } else { "library" };
+        parts.insert(purl(part), component(part, checksum.flatten(), kind));
     }
+    // One program is what the list is about; several are parts of what is shipped.
+    let main = match mains.as_slice() {
+        [main] => parts.remove(&purl(main)),
+        mains => {
+            let version = mains
+                .first()
+                .map(|main| main.version.as_str())
+                .unwrap_or_default();
+            let name = format!("pkg:generic/stakeout@{version}");
+            edges.insert(name.clone(), mains.iter().map(|main| purl(main)).collect());
+            Some(json!({
+                "type": "application", "bom-ref": name, "name": "stakeout",
+                "version": version, "purl": name,
+            }))
+        }
+    };
     let dependencies: Vec<_> = edges
         .into_iter()
         .map(|(name, depends_on)| Uses {
@@ -153,7 +170,7 @@ fn document(
         "version": 1,
         "metadata": {
             "timestamp": created,
-            "component": component(main, None, "application"),
+            "component": main,
             "properties": [ { "name": "cargo:target", "value": platform.rust_target() } ],
         },
         "components": parts.into_values().collect::<Vec<_>>(),
@@ -166,11 +183,11 @@ fn document(
     Ok(document.to_string().into_bytes())
 }
 
-/// What is linked into `main`, each with what it uses. Macros run in the compiler and stay there.
+/// What is linked into the programs, each with what it uses. Macros run in the compiler and stay there.
 fn linked<'a>(
     resolve: &'a Resolve,
     packages: &BTreeMap<&str, &Package>,
-    main: &'a str,
+    mains: &[&'a Package],
 ) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
     let nodes: BTreeMap<_, _> = resolve.nodes.iter().map(|node| (&*node.id, node)).collect();
     let is_macro = |id: &str| {
@@ -180,7 +197,7 @@ fn linked<'a>(
             .any(|kind| kind == "proc-macro")
     };
     let mut found = BTreeMap::new();
-    let mut next = vec![main];
+    let mut next: Vec<_> = mains.iter().map(|main| &*main.id).collect();
     while let Some(id) = next.pop() {
         if found.contains_key(id) {
             continue;
@@ -268,7 +285,7 @@ mod tests {
     #[test]
     fn what_is_linked_is_listed_and_nothing_else() {
         let time = "2026-01-02T03:04:05Z";
-        let make = || document(METADATA, LOCK, "main", Platform::Arm64, time).unwrap();
+        let make = || document(METADATA, LOCK, &["main"], Platform::Arm64, time).unwrap();
         assert_eq!(make(), make());
         let bom: Value = serde_json::from_slice(&make()).unwrap();
         let parts = bom["components"].as_array().unwrap();
@@ -286,8 +303,25 @@ mod tests {
     }
 
     #[test]
+    fn several_programs_are_parts_of_what_is_shipped() {
+        let mains = ["main", "main"];
+        let bytes = document(METADATA, LOCK, &mains, Platform::Amd64, "").unwrap();
+        let bom: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(
+            bom["metadata"]["component"]["purl"],
+            "pkg:generic/stakeout@1.0.0"
+        );
+        let kinds = bom["components"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|part| &part["type"]);
+        assert_eq!(kinds.collect::<Vec<_>>(), ["application", "library"]);
+    }
+
+    #[test]
     fn an_unknown_crate_is_an_error() {
-        let error = document(METADATA, LOCK, "frob", Platform::Arm64, "").unwrap_err();
+        let error = document(METADATA, LOCK, &["frob"], Platform::Arm64, "").unwrap_err();
         assert!(error.to_string().contains("`frob`"), "{error}");
     }
 }

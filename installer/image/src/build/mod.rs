@@ -224,7 +224,7 @@ fn ca_roots() -> String {
 }
 
 /// Compressed without a time or a name in the header (RFC 1952).
-pub(crate) fn gzip(content: &[u8]) -> io::Result<Vec<u8>> {
+pub fn gzip(content: &[u8]) -> io::Result<Vec<u8>> {
     // 255: "unknown" operating system.
     let mut packed = GzBuilder::new()
         .mtime(0)
