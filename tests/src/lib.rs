@@ -4,6 +4,8 @@
 //! It must not know how the programs do their work, only what a person can see.
 //! Start at [`Site`].
 
+pub mod shipped;
+
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};

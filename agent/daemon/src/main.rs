@@ -80,6 +80,11 @@ struct HealthArguments {
     address: Option<String>,
 }
 
+/// In what we ship: musl's own takes one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
     if let Command::Health(arguments) = command {

@@ -7,7 +7,9 @@
 mod bench;
 mod campaign;
 mod ci;
+mod dist;
 mod generate;
+mod image;
 mod process;
 mod prune;
 mod recorder;
@@ -35,6 +37,11 @@ enum Command {
     Tidy,
     /// Write the files that are made from code.
     Gen(generate::Arguments),
+    /// Make a release: archives, checksums, signature, and the script that installs it.
+    Dist(dist::Arguments),
+    /// Make the images that we ship.
+    #[command(subcommand)]
+    Image(image::Command),
     /// Measure ours beside another's program, as ratios with limits.
     Bench(bench::Arguments),
     /// Look for failures with random input, from a printed seed.
@@ -57,6 +64,8 @@ fn perform(command: Command) -> anyhow::Result<()> {
         Command::Ci(arguments) => ci::run(&repository, &arguments),
         Command::Tidy => tidy::run(&repository),
         Command::Gen(arguments) => generate::run(&repository, &arguments),
+        Command::Dist(arguments) => dist::run(&repository, &arguments),
+        Command::Image(command) => image::run(&repository, &command),
         Command::Bench(arguments) => bench::run(&repository, &arguments),
         Command::Campaign(arguments) => campaign::run(&repository, &arguments),
     }

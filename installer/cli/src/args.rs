@@ -73,6 +73,12 @@ pub(crate) enum Command {
     Cameras(Cameras),
     /// Take services and programs away; footage stays unless `--data` is given.
     Uninstall(Uninstall),
+    /// The images that stakeout ships: make them, load them, push them.
+    #[command(subcommand)]
+    Image(crate::command::image::Command),
+    /// The images that a site may run, and their digests.
+    #[command(subcommand)]
+    Catalogue(crate::command::catalogue::Command),
     /// Print the JSON schema of the site's file.
     Schema,
     /// Print the completions of a shell.

@@ -21,6 +21,11 @@ use clap::Parser;
 use crate::args::Arguments;
 use crate::context::Context;
 
+/// In what we ship: musl's own takes one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     rustls::crypto::ring::default_provider()
         .install_default()

@@ -11,6 +11,9 @@ use crate::layout::{LayoutError, MARKER, json};
 use crate::oci::{Annotations, CONTAINERD_NAME, Descriptor, Index, Manifest, REF_NAME};
 use crate::{Digest, Layout, OwnImage, Platform, Release};
 
+/// The registry of a name that has none.
+const HUB: &str = "docker.io";
+
 /// Why an archive cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -79,7 +82,7 @@ pub fn docker_archive<W: Write>(
 fn listed(descriptor: &Descriptor, name: &str) -> Descriptor {
     let tag = name.rsplit_once(':').map_or("", |(_, tag)| tag);
     let annotations = [
-        (CONTAINERD_NAME.to_owned(), format!("docker.io/{name}")),
+        (CONTAINERD_NAME.to_owned(), format!("{HUB}/{name}")),
         (REF_NAME.to_owned(), tag.to_owned()),
     ];
     Descriptor {

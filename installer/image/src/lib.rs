@@ -7,14 +7,20 @@
 //! itself, and at [`Catalogue`] for the images of others.
 
 mod archive;
+pub mod attach;
 pub mod build;
 mod catalogue;
 mod digest;
 mod layout;
+pub mod load;
 pub mod oci;
+mod pem;
 mod platform;
 mod program;
+pub mod registry;
 mod release;
+mod sign;
+mod subset;
 mod tree;
 
 pub use archive::{ArchiveError, docker_archive};
@@ -26,4 +32,6 @@ pub use layout::{Layout, LayoutError};
 pub use platform::{Platform, PlatformError};
 pub use program::{ElfError, Program, ProgramError};
 pub use release::{OwnImage, PlatformDigests, Release, ReleaseImage};
+pub use sign::{SignatureError, SigningKey, verify_signature};
+pub use subset::platform_files;
 pub use tree::Tree;

@@ -10,7 +10,7 @@ use crate::layout::{LayoutError, json, read};
 use crate::{Digest, Layout, Platform};
 
 /// The file beside a layout's `index.json`.
-const FILE: &str = "release.json";
+pub(crate) const FILE: &str = "release.json";
 
 /// Written by the build script: the release that this program is of, or nothing.
 const EMBEDDED: &str = include_str!(concat!(env!("OUT_DIR"), "/release.json"));
@@ -106,10 +106,15 @@ impl Release {
         serde_json::from_slice(&bytes).map_err(|source| LayoutError::Json { path, source })
     }
 
-    pub(crate) fn write(&self, layout: &Layout) -> Result<(), LayoutError> {
+    /// As the file holds it.
+    pub(crate) fn text(&self) -> Vec<u8> {
         let mut text = serde_json::to_vec_pretty(self).unwrap_or_else(|_| json(self));
         text.push(b'\n');
-        layout.write(FILE, &text)
+        text
+    }
+
+    pub(crate) fn write(&self, layout: &Layout) -> Result<(), LayoutError> {
+        layout.write(FILE, &self.text())
     }
 
     pub fn image(&self, image: OwnImage) -> &ReleaseImage {

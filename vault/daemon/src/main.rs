@@ -60,6 +60,11 @@ enum Command {
 const USAGE: u8 = 2;
 const CHECK_FAILED: u8 = 4;
 
+/// In what we ship: musl's own takes one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -2,8 +2,10 @@
 
 mod apply;
 mod cameras;
+pub(crate) mod catalogue;
 mod detect;
 mod doctor;
+pub(crate) mod image;
 mod init;
 mod install;
 mod plan;
@@ -33,6 +35,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Com
         Command::Doctor => doctor::run(context).await,
         Command::Cameras(command) => cameras::run(command, context).await,
         Command::Uninstall(arguments) => uninstall::run(&arguments, context).await,
+        Command::Image(command) => image::run(command, context).await,
+        Command::Catalogue(command) => catalogue::run(command, context).await,
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&installer_spec::schema());
             Printer::text(&schema.expect("invariant: plain data serialises"));

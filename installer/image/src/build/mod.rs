@@ -1,11 +1,8 @@
 //! Makes the images: a layer with one program, a manifest for each platform, an index over them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use flate2::{Compression, GzBuilder};
 
 use crate::oci::{
@@ -15,7 +12,7 @@ use crate::oci::{
 use crate::tree::Tree;
 use crate::{
     Digest, Layout, LayoutError, OwnImage, Platform, PlatformDigests, Program, Release,
-    ReleaseImage,
+    ReleaseImage, pem,
 };
 
 /// User and group that a container runs as. Numeric, so that Kubernetes can tell it is not root.
@@ -221,18 +218,13 @@ fn tree(program: &Program) -> Tree {
 fn ca_roots() -> String {
     let mut text = String::new();
     for certificate in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        for line in STANDARD.encode(certificate).as_bytes().chunks(64) {
-            let line = std::str::from_utf8(line).expect("invariant: base64 is ASCII");
-            writeln!(text, "{line}").expect("invariant: a String takes any text");
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
+        text.push_str(&pem::encode("CERTIFICATE", certificate));
     }
     text
 }
 
 /// Compressed without a time or a name in the header (RFC 1952).
-pub(crate) fn gzip(content: &[u8]) -> io::Result<Vec<u8>> {
+pub fn gzip(content: &[u8]) -> io::Result<Vec<u8>> {
     // 255: "unknown" operating system.
     let mut packed = GzBuilder::new()
         .mtime(0)

@@ -1,0 +1,64 @@
+//! The digests behind a tag.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{Login, Registry, RegistryError};
+use crate::Platform;
+use crate::catalogue::{Entry, FoundPins, Origin};
+use crate::oci::{Descriptor, PlatformFields};
+
+/// Either kind of manifest: a list has `manifests`, an image has `config`.
+#[derive(Deserialize)]
+struct Either {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+    config: Option<Descriptor>,
+}
+
+/// Asks the registry of a third party's image for its digests; `None` for ours.
+pub async fn look_up(
+    entry: &Entry,
+    login: Option<Login>,
+) -> Result<Option<FoundPins>, RegistryError> {
+    let Origin::ThirdParty { tag, platforms, .. } = &entry.origin else {
+        return Ok(None);
+    };
+    let registry = Registry::new(&entry.repository, login)?;
+    let what = format!("manifest {}:{tag}", entry.repository);
+    let found = registry.manifest(tag).await?;
+    let read = |bytes: &[u8]| -> Result<Either, RegistryError> {
+        serde_json::from_slice(bytes).map_err(|e| registry.unreadable(&what, e.to_string()))
+    };
+    let either = read(&found.bytes)?;
+    let mut pins = BTreeMap::new();
+    if let Some(config) = either.config {
+        // An image for one platform has no list over it; its configuration tells which.
+        let bytes = registry.blob(&config.digest).await?;
+        let fields: PlatformFields = serde_json::from_slice(&bytes)
+            .map_err(|error| registry.unreadable(&what, error.to_string()))?;
+        let own = Platform::ALL.into_iter().filter(|p| fields.is(*p));
+        pins.extend(own.map(|platform| (platform, found.digest.clone())));
+    } else {
+        for platform in Platform::ALL {
+            let fits = |entry: &&Descriptor| {
+                entry
+                    .platform
+                    .as_ref()
+                    .is_some_and(|fields| fields.is(platform))
+            };
+            if let Some(manifest) = either.manifests.iter().find(fits) {
+                pins.insert(platform, manifest.digest.clone());
+            }
+        }
+    }
+    pins.retain(|platform, _| platforms.contains_key(platform));
+    if pins.is_empty() {
+        return Err(registry.unreadable(&what, "it has none of our platforms".to_owned()));
+    }
+    Ok(Some(FoundPins {
+        index: found.digest,
+        platforms: pins,
+    }))
+}
