@@ -26,7 +26,7 @@ pub(crate) fn join(address: SocketAddr) -> anyhow::Result<()> {
     // Not waited for when nobody reads any more: it may be waiting for input.
     let to_server = std::thread::spawn(move || send(&sending));
     let mut output = standard_output()?;
-    io::copy(&mut &stream, &mut output).context("cannot pass on what came")?;
+    pass_on(&mut &stream, &mut output).context("cannot pass on what came")?;
     drop(output);
     close_standard_output()?;
     to_server
@@ -35,27 +35,30 @@ pub(crate) fn join(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 fn send(mut stream: &TcpStream) -> anyhow::Result<()> {
-    // Not `io::copy`: from a pipe to a socket it splices, and the kernel then holds the last piece
-    // back for a next one, which comes only after its answer.
-    let mut input = io::stdin().lock();
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let n = input
-            .read(&mut buffer)
-            .context("cannot read standard input")?;
-        if n == 0 {
-            break;
-        }
-        match stream.write_all(buffer.get(..n).unwrap_or_default()) {
-            Ok(()) => {}
-            // The server wants no more; what it still says is passed on all the same.
-            Err(error) if is_gone(&error) => return Ok(()),
-            Err(error) => return Err(error).context("cannot pass on standard input"),
-        }
+    match pass_on(&mut io::stdin().lock(), &mut stream) {
+        Ok(()) => {}
+        // The server wants no more; what it still says is passed on all the same.
+        Err(error) if is_gone(&error) => return Ok(()),
+        Err(error) => return Err(error).context("cannot pass on standard input"),
     }
     match stream.shutdown(Shutdown::Write) {
         Err(error) if !is_gone(&error) => Err(error).context("cannot end what is sent"),
         _ => Ok(()),
+    }
+}
+
+/// Not `io::copy`: between a pipe and a socket it splices, and a piece may then be held back for the
+/// next one, which comes only after its answer (seen with Linux 6.18).
+fn pass_on(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let n = match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        to.write_all(buffer.get(..n).unwrap_or_default())?;
     }
 }
 
