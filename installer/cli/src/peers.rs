@@ -68,6 +68,7 @@ fn on_host(site: &Site, plan: &Plan) -> Result<Peers, CommandError> {
             agent: base(&service),
             token: secret(&format!("{service}-token"))?,
             vault: vault.clone(),
+            trust: None,
             folder: layout.agent_data(&service).join(&camera.name),
         })
     };
@@ -101,7 +102,8 @@ async fn on_engine(site: &Site, seen: &OnEngine) -> Result<Peers, CommandError> 
         Keeper::Agent => None,
         Keeper::Vault => {
             let forward = open("vault", "stakeout-vault", VAULT_PORT).await?;
-            let url = base(forward.address());
+            let url = Url::parse(&format!("https://{}/", forward.address()))
+                .expect("invariant: a literal URL");
             forwards.push(forward);
             Some(VaultAccess {
                 url,
@@ -128,6 +130,7 @@ async fn on_engine(site: &Site, seen: &OnEngine) -> Result<Peers, CommandError> 
                 .expect("invariant: inserted above"),
             token: secret(&format!("{service}-token"))?,
             vault: vault.clone(),
+            trust: seen.observed.trust.clone(),
             folder: layout.agent_data(&service).join(&camera.name),
         });
     }

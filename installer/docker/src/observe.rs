@@ -16,6 +16,7 @@ use installer_render::{Layout, SecretName};
 use installer_spec::Profile;
 use rustix::fs::statvfs;
 
+use crate::certificate;
 use crate::connect::Connection;
 use crate::control::{Control, read_control};
 use crate::error::DockerError;
@@ -51,6 +52,8 @@ pub struct DockerObserved {
     pub states: BTreeMap<String, String>,
     /// Newest value of each secret, for those who have to log in; never shown.
     pub(crate) secrets: BTreeMap<String, String>,
+    /// What the site's parts trust.
+    pub trust: Option<String>,
 }
 
 impl DockerObserved {
@@ -139,6 +142,7 @@ pub async fn observe(
         paths: paths(control.paths, receipt.as_ref()),
         secrets,
         missing_logins,
+        certificates: certificate::facts(&control.texts),
         receipt,
         cameras: BTreeMap::new(),
         installation,
@@ -148,6 +152,7 @@ pub async fn observe(
         facts,
         states,
         secrets: values.collect(),
+        trust: control.texts.get(&layout.trust().join("ca.crt")).cloned(),
     })
 }
 

@@ -22,9 +22,10 @@ use installer_plan::{Action, Condition, Receipt};
 use installer_render::Layout;
 use installer_render::docker::{Component, Reach};
 
+use crate::certificate;
 use crate::connect::Connection;
 use crate::container::body;
-use crate::control::read_control;
+use crate::control::{Control, read_control};
 use crate::error::{effect, fine, status};
 use crate::files::{self, FileSession};
 use crate::image;
@@ -169,6 +170,36 @@ impl DockerWorld {
                 self.write(path, *mode, *owner, contents.clone(), Present::Replace)
                     .await
             }
+            DockerAction::MakeAuthority {
+                folder,
+                trust,
+                owner,
+            } => {
+                let pair = certificate::make_authority(&self.place.site)?;
+                let path = trust.join("ca.crt");
+                let kept = self.control().await?.texts.remove(&path);
+                let bundle = certificate::trust(&pair, kept.as_deref())?;
+                // Trusted before anything is issued by it, and the old one for as long as it lives.
+                self.write(&path, 0o444, *owner, bundle, Present::Replace)
+                    .await?;
+                self.write_pair(folder, "ca", &pair, 0).await
+            }
+            DockerAction::IssueCertificate {
+                service,
+                names,
+                authority,
+                folder,
+                owner,
+            } => {
+                let control = self.control().await?;
+                let authority = certificate::read_pair(&control.texts, authority, "ca");
+                let authority = authority.ok_or_else(|| {
+                    let operation = "the site's certificate authority is gone";
+                    EffectError::new(ErrorKind::Conflict, operation)
+                })?;
+                let pair = certificate::issue(&authority, service, names)?;
+                self.write_pair(folder, "tls", &pair, *owner).await
+            }
             DockerAction::RemoveFile { path } => {
                 self.file(FileRequest::Remove {
                     path: path.to_string(),
@@ -208,6 +239,37 @@ impl DockerWorld {
             contents,
             present,
         })
+        .await
+    }
+
+    async fn control(&self) -> Result<Control, EffectError> {
+        read_control(&self.connection, &self.files_name())
+            .await
+            .map_err(|error| {
+                let operation = "cannot read the site's control folder";
+                EffectError::new(ErrorKind::Environment, operation).because(error)
+            })
+    }
+
+    async fn write_pair(
+        &mut self,
+        folder: &Utf8Path,
+        name: &str,
+        pair: &installer_pki::Pair,
+        owner: u32,
+    ) -> Result<(), EffectError> {
+        let key = pair.key.expose().to_owned();
+        let path = folder.join(format!("{name}.key"));
+        self.write(&path, 0o400, owner, key, Present::Replace)
+            .await?;
+        let path = folder.join(format!("{name}.crt"));
+        self.write(
+            &path,
+            0o444,
+            owner,
+            pair.certificate.clone(),
+            Present::Replace,
+        )
         .await
     }
 
@@ -272,6 +334,8 @@ impl DockerWorld {
             DockerAction::FetchImage { .. }
             | DockerAction::MakeDirectory { .. }
             | DockerAction::MakeSecret { .. }
+            | DockerAction::MakeAuthority { .. }
+            | DockerAction::IssueCertificate { .. }
             | DockerAction::WriteFile { .. }
             | DockerAction::RemoveFile { .. }
             | DockerAction::RemoveDirectory { .. }
@@ -493,9 +557,7 @@ impl World for DockerWorld {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| {
             EffectError::new(ErrorKind::Environment, "cannot read the receipt").because(source)
         };
-        let control = read_control(&self.connection, &self.files_name())
-            .await
-            .map_err(|error| failed(error.into()))?;
+        let control = self.control().await?;
         match control.texts.get(&self.layout.receipt()) {
             Some(text) => serde_json::from_str(text)
                 .map(Some)

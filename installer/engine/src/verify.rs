@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use agent_api::{CameraState, CameraStatus, Proof};
 use installer_plan::{Verified, VerifiedHop};
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Certificate, Client, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use shiguredo_mp4::TrackKind;
 use shiguredo_mp4::boxes::SampleEntry;
@@ -26,6 +26,8 @@ pub struct CameraAccess {
     pub token: String,
     /// Absent at a site without a vault.
     pub vault: Option<VaultAccess>,
+    /// PEM of the only issuers that are trusted, where the site has certificates.
+    pub trust: Option<String>,
     /// Where the agent keeps the camera's files, to name the recording at a site without a vault.
     pub folder: camino::Utf8PathBuf,
 }
@@ -92,10 +94,11 @@ pub async fn verify(
     seconds: u64,
     report: &mut impl FnMut(Event),
 ) -> Result<Verified, VerifyError> {
+    let trusted = access.trust.as_deref().unwrap_or_default();
     let client = Client::builder()
         .no_proxy()
-        // Everything that is asked here is on this machine.
-        .tls_certs_only([])
+        // The site's own authority, and no other, vouches for what is asked here.
+        .tls_certs_only(Certificate::from_pem_bundle(trusted.as_bytes()).unwrap_or_default())
         .connect_timeout(Duration::from_secs(5))
         .build()
         .expect("invariant: a client without TLS files builds");

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use agent_config::{AgentConfig, CameraConfig, HttpConfig, RecordPolicy, UploadConfig};
+use agent_config::{AgentConfig, CameraConfig, HttpConfig, RecordPolicy, TlsFiles, UploadConfig};
 use camino::Utf8PathBuf;
 use installer_spec::{Camera, EventSink, Isolation, Keeper, Profile, Source, When};
 use serde::{Deserialize, Serialize};
 use url::Url;
-use vault_api::{AccountConfig, ProviderConfig, VaultConfig, WebhookConfig};
+use vault_api::{AccountConfig, ProviderConfig, TlsConfig, VaultConfig, WebhookConfig};
 
 /// User name with which the test camera is watched.
 pub const TEST_CAMERA_USER: &str = "viewer";
@@ -128,6 +128,10 @@ pub(crate) trait Placement {
     fn vault_data(&self) -> Utf8PathBuf;
     /// Folder of the filesystem provider.
     fn recordings(&self) -> Utf8PathBuf;
+    /// A service's certificate; absent where nothing leaves this machine.
+    fn tls(&self, service: &str) -> Option<TlsFiles>;
+    /// Bundle of the issuers that the site's parts trust, where there are certificates.
+    fn trust(&self) -> Option<Utf8PathBuf>;
     /// The folder out of which the vault takes agents' files by rename; absent where they share
     /// no disk and agents send them.
     fn handoff(&self) -> Option<Utf8PathBuf>;
@@ -155,7 +159,10 @@ pub(crate) fn vault_config(place: &impl Placement, service: &str) -> VaultConfig
         version: 1,
         site: profile.site.clone(),
         listen: place.listen(service),
-        tls: None,
+        tls: place.tls(service).map(|files| TlsConfig::Files {
+            certificate: files.certificate,
+            key: files.key,
+        }),
         data: place.vault_data(),
         admin_token_file: place.secret("vault-admin-token"),
         account: AccountConfig {
@@ -227,7 +234,7 @@ pub(crate) fn agent_config(place: &impl Placement, service: &str) -> AgentConfig
             secret_key_file: place.secret("vault-secret-key"),
             directory: profile.site.clone(),
             handoff: place.handoff().is_some(),
-            ca_file: None,
+            ca_file: place.trust(),
         }),
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Each container sees its own part of the site's data below [`ROOT`], and nothing else of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use agent_config::TlsFiles;
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_spec::{Keeper, Profile, Source, TestSource};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use crate::{Layout, SecretName};
 pub const ROOT: &str = "/stakeout";
 
 /// Where the vault listens in its container.
-pub const VAULT_PORT: u16 = 8080;
+pub const VAULT_PORT: u16 = 8443;
 /// Where an agent listens, on its container's loopback only: the installer comes in by `pipe`.
 pub const AGENT_PORT: u16 = 8080;
 /// Above 1024: not every engine lets a user bind lower ones.
@@ -108,6 +109,17 @@ pub enum Reach {
     Outside,
 }
 
+/// Services that have a certificate of the site's authority, each with the names in it.
+pub fn certificates(profile: &Profile) -> BTreeMap<String, BTreeSet<String>> {
+    let mut certificates = BTreeMap::new();
+    if profile.storage.keeper == Keeper::Vault {
+        // The loopback names are for the installer and the health check.
+        let names = ["vault", "localhost", "127.0.0.1"].map(str::to_owned);
+        certificates.insert("vault".to_owned(), BTreeSet::from(names));
+    }
+    certificates
+}
+
 /// Everything that rendering needs and cannot know by itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
@@ -182,7 +194,7 @@ impl Placement for Inputs<'_> {
     }
 
     fn vault(&self) -> Url {
-        Url::parse(&format!("http://vault:{VAULT_PORT}/api")).expect("invariant: a literal URL")
+        Url::parse(&format!("https://vault:{VAULT_PORT}/api")).expect("invariant: a literal URL")
     }
 
     fn test_camera(&self, camera: &str) -> Url {
@@ -200,6 +212,18 @@ impl Placement for Inputs<'_> {
 
     fn recordings(&self) -> Utf8PathBuf {
         Self::layout().recordings()
+    }
+
+    fn tls(&self, service: &str) -> Option<TlsFiles> {
+        let folder = Self::layout().certificate(service);
+        Some(TlsFiles {
+            certificate: folder.join("tls.crt"),
+            key: folder.join("tls.key"),
+        })
+    }
+
+    fn trust(&self) -> Option<Utf8PathBuf> {
+        Some(Self::layout().trust().join("ca.crt"))
     }
 
     fn handoff(&self) -> Option<Utf8PathBuf> {
@@ -237,6 +261,11 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
     mounts.extend(secret_mounts(inputs, |purpose| {
         purpose.starts_with("vault-") || purpose.starts_with("webhook-")
     }));
+    // A folder, not its files: what is renewed in it is seen without a restart.
+    mounts.push(mount(
+        Inputs::layout().certificate(&name),
+        MountAccess::Read,
+    ));
     mounts.push(mount(inputs.vault_data(), MountAccess::Write));
     mounts.push(mount(inputs.recordings(), MountAccess::Write));
     let mut networks = vec![name.clone()];
@@ -283,6 +312,9 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Container {
             || logins.iter().any(|login| login == purpose)
             || (has_vault && keys.contains(&purpose))
     }));
+    if has_vault {
+        mounts.push(mount(Inputs::layout().trust(), MountAccess::Read));
+    }
     mounts.push(mount(inputs.agent_data(&name), MountAccess::Write));
     let count = u64::try_from(cameras.len()).unwrap_or(u64::MAX);
     Container {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use agent_config::TlsFiles;
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_spec::{Profile, Source, TestSource};
 use serde::{Deserialize, Serialize};
@@ -130,6 +131,14 @@ impl Placement for Inputs<'_> {
 
     fn recordings(&self) -> Utf8PathBuf {
         self.layout.recordings()
+    }
+
+    fn tls(&self, _service: &str) -> Option<TlsFiles> {
+        None
+    }
+
+    fn trust(&self) -> Option<Utf8PathBuf> {
+        None
     }
 
     fn handoff(&self) -> Option<Utf8PathBuf> {

@@ -99,6 +99,26 @@ impl Layout {
         self.secrets().join(name.to_string())
     }
 
+    /// Certificates: one folder for each service that has one, `ca` and `trust`.
+    pub fn tls(&self) -> Utf8PathBuf {
+        self.control.join("tls")
+    }
+
+    /// The site's own authority; nothing but the installer sees its key.
+    pub fn authority(&self) -> Utf8PathBuf {
+        self.tls().join("ca")
+    }
+
+    /// What the site's parts trust: `ca.crt`, a bundle.
+    pub fn trust(&self) -> Utf8PathBuf {
+        self.tls().join("trust")
+    }
+
+    /// A service's `tls.crt` and `tls.key`.
+    pub fn certificate(&self, service: &str) -> Utf8PathBuf {
+        self.tls().join(service)
+    }
+
     /// Where agents write before the vault takes over, and for good where there is no vault.
     pub fn agents(&self) -> Utf8PathBuf {
         self.data.join("agents")

@@ -60,6 +60,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "agent-api",
             "installer-engine",
             "installer-image",
+            "installer-pki",
             "installer-plan",
             "installer-render",
             "installer-spec",

@@ -1,6 +1,6 @@
 //! What the container engine is told to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 use installer_render::docker::{Component, Limits, MountAccess, Reach};
@@ -32,6 +32,20 @@ pub enum DockerAction {
         origin: SecretOrigin,
         /// Whose login it is, where the origin is a camera.
         camera: Option<String>,
+        owner: u32,
+    },
+    /// A new authority of the site, and the trust in it. Paths are folders.
+    MakeAuthority {
+        folder: Utf8PathBuf,
+        trust: Utf8PathBuf,
+        owner: u32,
+    },
+    /// A certificate from the authority in `authority`, with a new key.
+    IssueCertificate {
+        service: String,
+        names: BTreeSet<String>,
+        authority: Utf8PathBuf,
+        folder: Utf8PathBuf,
         owner: u32,
     },
     WriteFile {

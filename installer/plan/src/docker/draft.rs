@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_render::docker::{Component, ROOT, Reach, Site};
+use installer_render::docker::{Component, ROOT, Reach, Site, certificates};
 use installer_render::{Layout, Role, SecretName, SecretOrigin, service_names};
 use installer_spec::{Keeper, Profile};
 
@@ -99,6 +99,15 @@ impl<'a> Draft<'a> {
             (self.layout.secrets(), 0o711, 0),
             (self.layout.agents(), 0o711, owner),
         ];
+        let certified = certificates(self.profile);
+        if !certified.is_empty() {
+            wanted.push((self.layout.tls(), 0o711, 0));
+            wanted.push((self.layout.authority(), 0o700, 0));
+            wanted.push((self.layout.trust(), 0o755, owner));
+        }
+        for service in certified.keys() {
+            wanted.push((self.layout.certificate(service), 0o500, owner));
+        }
         if self.profile.storage.keeper == Keeper::Vault {
             wanted.push((self.layout.vault(), 0o700, owner));
             wanted.push((self.layout.recordings(), 0o750, owner));
@@ -160,6 +169,60 @@ impl<'a> Draft<'a> {
                 path,
                 origin,
                 camera,
+                owner: self.facts.owner,
+            };
+            self.push(change, id, action);
+        }
+    }
+
+    /// An authority, what it issued, and what is near its end.
+    pub(super) fn certificates(&mut self) {
+        let wanted = certificates(self.profile);
+        if wanted.is_empty() {
+            return;
+        }
+        let (authority, trust) = (self.layout.authority(), self.layout.trust());
+        for name in ["ca.crt", "ca.key"] {
+            self.wanted_files.insert(authority.join(name));
+        }
+        self.wanted_files.insert(trust.join("ca.crt"));
+        let kept = self.facts.certificates.authority;
+        if kept {
+            self.unchanged += 1;
+        } else {
+            let action = DockerAction::MakeAuthority {
+                folder: authority.clone(),
+                trust,
+                owner: self.facts.owner,
+            };
+            self.push(
+                Change::Add,
+                "certificate authority of the site".to_owned(),
+                action,
+            );
+        }
+        for (service, names) in wanted {
+            let folder = self.layout.certificate(&service);
+            for name in ["tls.crt", "tls.key"] {
+                self.wanted_files.insert(folder.join(name));
+            }
+            let fact = self.facts.certificates.services.get(&service);
+            if kept && fact.is_some_and(|fact| fact.good && fact.names == names) {
+                self.unchanged += 1;
+                continue;
+            }
+            let change = if fact.is_some() {
+                Change::Change
+            } else {
+                Change::Add
+            };
+            let listed: Vec<_> = names.iter().map(String::as_str).collect();
+            let id = format!("certificate of {service} ({})", listed.join(", "));
+            let action = DockerAction::IssueCertificate {
+                service,
+                names,
+                authority: authority.clone(),
+                folder,
                 owner: self.facts.owner,
             };
             self.push(change, id, action);

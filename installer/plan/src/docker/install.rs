@@ -47,6 +47,7 @@ pub fn plan(
     draft.images(&site);
     draft.directories();
     draft.secrets(&secrets);
+    draft.certificates();
     draft.files(&site);
     draft.networks(&site);
     draft.remove_unwanted(&site);

@@ -10,7 +10,8 @@ mod uninstall;
 
 pub use action::{Bind, ContainerSpec, DockerAction, ImageSource, NetworkSpec};
 pub use facts::{
-    ContainerFact, ContainerState, DockerFacts, Engine, ImageFact, NetworkFact, Ownership,
+    CertificateFact, CertificateFacts, ContainerFact, ContainerState, DockerFacts, Engine,
+    ImageFact, NetworkFact, Ownership,
 };
 pub use install::{files, plan};
 pub use uninstall::plan_uninstall;

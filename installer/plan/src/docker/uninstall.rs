@@ -46,7 +46,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &DockerFacts) -> Plan {
     }
     let mut gone: Vec<Utf8PathBuf> = Vec::new();
     if level >= Level::Config {
-        gone.extend([layout.config(), layout.secrets()]);
+        gone.extend([layout.config(), layout.secrets(), layout.tls()]);
     }
     if level >= Level::Data {
         gone.extend([layout.agents(), layout.vault(), layout.recordings()]);

@@ -1,0 +1,102 @@
+//! The site's authority and what it issues, in the control folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use installer_engine::{EffectError, ErrorKind};
+use installer_pki::{
+    Name, Pair, PkiError, Secret, check_pair, find_issuer, read_facts, renewal_due,
+};
+use installer_plan::docker::{CertificateFact, CertificateFacts};
+use installer_render::Layout;
+use jiff::Timestamp;
+
+type Texts = BTreeMap<Utf8PathBuf, String>;
+
+/// Judges what is kept.
+pub(crate) fn facts(texts: &Texts) -> CertificateFacts {
+    let layout = Layout::with_control("");
+    let now = Timestamp::now();
+    let authority = read_pair(texts, &layout.authority(), "ca");
+    let trusted = authority.as_ref().is_some_and(|pair| {
+        texts
+            .get(&layout.trust().join("ca.crt"))
+            .is_some_and(|bundle| bundle.contains(pair.certificate.trim()))
+    });
+    let sound = authority
+        .as_ref()
+        .and_then(|pair| check_pair(pair).ok())
+        .is_some_and(|facts| facts.is_authority && !renewal_due(&facts, now));
+    let mut services = BTreeMap::new();
+    for path in texts
+        .keys()
+        .filter(|path| path.file_name() == Some("tls.crt"))
+    {
+        let Some(folder) = path.parent() else {
+            continue;
+        };
+        let service = folder.file_name().unwrap_or_default().to_owned();
+        if let Some(fact) = leaf(texts, folder, authority.as_ref(), now) {
+            services.insert(service, fact);
+        }
+    }
+    CertificateFacts {
+        authority: sound && trusted,
+        services,
+    }
+}
+
+fn leaf(
+    texts: &Texts,
+    folder: &Utf8Path,
+    authority: Option<&Pair>,
+    now: Timestamp,
+) -> Option<CertificateFact> {
+    let certificate = texts.get(&folder.join("tls.crt"))?;
+    let facts = read_facts(certificate).ok()?;
+    let whole = read_pair(texts, folder, "tls").is_some_and(|pair| check_pair(&pair).is_ok());
+    let issued = authority
+        .is_some_and(|ca| matches!(find_issuer(certificate, &ca.certificate), Ok(Some(_))));
+    Some(CertificateFact {
+        names: facts.names.iter().map(ToString::to_string).collect(),
+        good: whole && issued && !renewal_due(&facts, now),
+        fingerprint: facts.fingerprint.to_string(),
+        not_after: facts.not_after.to_string(),
+    })
+}
+
+/// `NAME.crt` and `NAME.key` of a folder.
+pub(crate) fn read_pair(texts: &Texts, folder: &Utf8Path, name: &str) -> Option<Pair> {
+    Some(Pair {
+        certificate: texts.get(&folder.join(format!("{name}.crt")))?.clone(),
+        key: Secret::new(texts.get(&folder.join(format!("{name}.key")))?.clone()),
+    })
+}
+
+pub(crate) fn make_authority(site: &str) -> Result<Pair, EffectError> {
+    installer_pki::make_authority(site, Timestamp::now())
+        .map_err(|error| failed("make the site's certificate authority", error))
+}
+
+/// The new authority and, for as long as they are valid, those that were trusted before.
+pub(crate) fn trust(new: &Pair, kept: Option<&str>) -> Result<String, EffectError> {
+    let bundles: Vec<&str> = std::iter::once(new.certificate.as_str())
+        .chain(kept)
+        .collect();
+    installer_pki::trust_bundle(&bundles, Timestamp::now())
+        .map_err(|error| failed("make the trust bundle", error))
+}
+
+pub(crate) fn issue(
+    authority: &Pair,
+    service: &str,
+    names: &BTreeSet<String>,
+) -> Result<Pair, EffectError> {
+    let failed = |error| failed(&format!("issue the certificate of `{service}`"), error);
+    let names: Result<Vec<Name>, _> = names.iter().map(|name| name.parse()).collect();
+    installer_pki::issue(authority, &names.map_err(failed)?, Timestamp::now()).map_err(failed)
+}
+
+fn failed(operation: &str, error: PkiError) -> EffectError {
+    EffectError::new(ErrorKind::Environment, format!("cannot {operation}")).because(error)
+}
