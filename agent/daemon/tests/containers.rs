@@ -180,6 +180,13 @@ async fn a_rotated_certificate_is_served_without_a_restart_and_a_broken_one_is_n
         .await;
     assert!(plain.is_err(), "nothing is told without TLS");
 
+    // Those who connect and say nothing hold up nobody.
+    let mut mute = Vec::new();
+    for _ in 0..20 {
+        mute.push(tokio::net::TcpStream::connect(place.api).await.unwrap());
+    }
+    assert_eq!(place.health().await, (0, String::new()));
+
     // Half a rotation: the old pair serves on, and the check says that the disk has another.
     std::fs::write(&files.certificate, &second.0).unwrap();
     place
