@@ -3,7 +3,7 @@
 //! The installer runs it inside a container: its way to an API that no port is published for.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -13,7 +13,6 @@ use anyhow::Context;
 /// Loopback answers or refuses at once.
 const CONNECT: Duration = Duration::from_secs(3);
 
-const CHUNK: usize = 64 * 1024;
 /// What may still be sent to a server that says nothing more. An engine tells the client of the
 /// end only when this process has ended (Docker 20.10 at least), so it does not wait for input that
 /// may never end.
@@ -57,18 +56,18 @@ fn send(mut stream: &TcpStream) -> anyhow::Result<()> {
     }
 }
 
-/// Every byte at once. `io::copy` may splice, and a kernel then holds back what does not fill a
-/// segment while the other side waits for it.
-fn pass_on(from: &mut impl io::Read, to: &mut impl io::Write) -> io::Result<()> {
-    let mut buffer = vec![0; CHUNK];
+/// Not `io::copy`: between a pipe and a socket it splices, and a piece may then be held back for the
+/// next one, which comes only after its answer (seen with Linux 6.18).
+fn pass_on(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
     loop {
-        let length = match from.read(&mut buffer) {
+        let n = match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(length) => length,
+            Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        to.write_all(buffer.get(..length).unwrap_or_default())?;
+        to.write_all(buffer.get(..n).unwrap_or_default())?;
     }
 }
 
