@@ -9,7 +9,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use std::{collections::BTreeMap, fs};
@@ -37,15 +37,16 @@ impl Engine {
             images: BTreeMap::new(),
         };
         let begun = Instant::now();
-        engine.part("docker", &["start", engine.folder().as_str()]);
+        part("docker", &["start", engine.folder().as_str()]);
         let started = begun.elapsed();
-        let lines = engine.part("stand-ins", &["load", engine.folder().as_str()]);
+        let begun = Instant::now();
+        let lines = part("stand-ins", &["load", engine.folder().as_str()]);
         for line in lines.lines() {
             let (name, rest) = line.split_once(' ').unwrap();
             let reference = rest.split_once(' ').unwrap().0;
             engine.images.insert(name.to_owned(), reference.to_owned());
         }
-        let loaded = begun.elapsed() - started;
+        let loaded = begun.elapsed();
         println!("engine up after {started:.1?}, stand-ins built and loaded in {loaded:.1?}");
         engine
     }
@@ -63,23 +64,6 @@ impl Engine {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         chown(&path, Some(user), Some(user)).unwrap();
         path
-    }
-
-    fn file(&self, volume: &Utf8Path, name: &str, text: &str) {
-        let path = volume.join(name);
-        let owner = fs::metadata(volume).unwrap();
-        fs::write(&path, text).unwrap();
-        let id = std::os::unix::fs::MetadataExt::uid(&owner);
-        chown(&path, Some(id), Some(id)).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-    }
-
-    #[track_caller]
-    fn part(&self, name: &str, words: &[&str]) -> String {
-        let part = root().join("ci/parts").join(name);
-        let output = Command::new(part).args(words).output().unwrap();
-        assert!(output.status.success(), "{name} {words:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
     }
 
     fn docker(&self, words: &[&str]) -> Output {
@@ -143,6 +127,24 @@ impl Drop for Engine {
     }
 }
 
+/// A file that only the owner of `volume` may read.
+fn write(volume: &Utf8Path, name: &str, text: &str) {
+    let path = volume.join(name);
+    let id = fs::metadata(volume).unwrap().uid();
+    fs::write(&path, text).unwrap();
+    chown(&path, Some(id), Some(id)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+}
+
+/// What a part says when it is done.
+#[track_caller]
+fn part(name: &str, words: &[&str]) -> String {
+    let part = root().join("ci/parts").join(name);
+    let output = Command::new(part).args(words).output().unwrap();
+    assert!(output.status.success(), "{name} {words:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 fn connect(address: &str) -> Option<TcpStream> {
     let stream = TcpStream::connect_timeout(&address.parse().ok()?, ANSWER).ok()?;
     stream.set_read_timeout(Some(ANSWER)).unwrap();
@@ -188,8 +190,8 @@ fn minio(engine: &Engine) {
         engine.volume("minio", 1000),
         engine.volume("minio-secrets", 1000),
     );
-    engine.file(&secrets, "user", "site-admin");
-    engine.file(&secrets, "password", "a-long-enough-password");
+    write(&secrets, "user", "site-admin");
+    write(&secrets, "password", "a-long-enough-password");
     let (data, secrets) = (
         format!("{data}:/data"),
         format!("{secrets}:/run/secrets:ro"),
@@ -238,7 +240,7 @@ fn mosquitto(engine: &Engine) {
     );
     let text = "listener 1883 0.0.0.0\nallow_anonymous true\npersistence true\n\
                 persistence_location /mosquitto/data/\n";
-    engine.file(&config, "mosquitto.conf", text);
+    write(&config, "mosquitto.conf", text);
     let (config, data) = (
         format!("{config}:/mosquitto/config:ro"),
         format!("{data}:/mosquitto/data"),

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,7 +13,13 @@ use anyhow::Context;
 /// Loopback answers or refuses at once.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// Returns when both directions have ended. The end of one is passed on and leaves the other open.
+/// What may still be sent to a server that says nothing more. An engine tells the client of the
+/// end only when this process has ended (Docker 20.10 at least), so it does not wait for input that
+/// may never end.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Returns when both directions have ended, or [`LINGER`] after the server's. The end of one is
+/// passed on and leaves the other open.
 pub(crate) fn join(address: SocketAddr) -> anyhow::Result<()> {
     anyhow::ensure!(
         address.ip().is_loopback(),
@@ -24,14 +31,16 @@ pub(crate) fn join(address: SocketAddr) -> anyhow::Result<()> {
     stream.set_nodelay(true).context("cannot set TCP_NODELAY")?;
     let sending = stream.try_clone().context("cannot share the connection")?;
     // Not waited for when nobody reads any more: it may be waiting for input.
-    let to_server = std::thread::spawn(move || send(&sending));
+    let (ended, to_server) = mpsc::channel();
+    std::thread::spawn(move || ended.send(send(&sending)));
     let mut output = standard_output()?;
     pass_on(&mut &stream, &mut output).context("cannot pass on what came")?;
     drop(output);
     close_standard_output()?;
-    to_server
-        .join()
-        .map_err(|_| anyhow::anyhow!("the sending thread failed"))?
+    match to_server.recv_timeout(LINGER) {
+        Ok(sent) => sent,
+        Err(_) => Ok(()),
+    }
 }
 
 fn send(mut stream: &TcpStream) -> anyhow::Result<()> {

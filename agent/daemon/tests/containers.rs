@@ -180,6 +180,13 @@ async fn a_rotated_certificate_is_served_without_a_restart_and_a_broken_one_is_n
         .await;
     assert!(plain.is_err(), "nothing is told without TLS");
 
+    // Those who connect and say nothing hold up nobody.
+    let mut mute = Vec::new();
+    for _ in 0..20 {
+        mute.push(tokio::net::TcpStream::connect(place.api).await.unwrap());
+    }
+    assert_eq!(place.health().await, (0, String::new()));
+
     // Half a rotation: the old pair serves on, and the check says that the disk has another.
     std::fs::write(&files.certificate, &second.0).unwrap();
     place
@@ -234,9 +241,9 @@ async fn health_says_in_one_line_and_in_time_what_is_wrong() {
     assert!(asked.elapsed() < Duration::from_secs(5));
     drop(mute);
 
-    let agent = place.start();
+    let mut agent = place.start();
     place.until_healthy().await;
-    drop(agent);
+    agent.kill().await.unwrap();
 
     let sick = TcpListener::bind(place.api).await.unwrap();
     let (health, ()) = tokio::join!(place.health(), async {
@@ -296,13 +303,22 @@ async fn a_pipe_passes_on_the_end_of_either_direction_and_keeps_the_other() {
     let mut three = [0; 3];
     server.read_exact(&mut three).await.unwrap();
     assert_eq!(&three, b"ask", "bytes go at once, not at the end");
+    let mut output = child.stdout.take().unwrap();
+    for _ in 0..3 {
+        server.write_all(&three).await.unwrap();
+        output.read_exact(&mut three).await.unwrap();
+        input.write_all(&three).await.unwrap();
+        server.read_exact(&mut three).await.unwrap();
+        assert_eq!(&three, b"ask", "there and back");
+    }
     drop(input);
     assert_eq!(server.read(&mut three).await.unwrap(), 0);
     let long = vec![5; 1_000_000];
     let sent = long.clone();
     tokio::spawn(async move { server.write_all(&sent).await });
-    let output = child.wait_with_output().await.unwrap();
-    assert!(output.status.success() && output.stdout == long);
+    let mut received = Vec::new();
+    output.read_to_end(&mut received).await.unwrap();
+    assert!(child.wait().await.unwrap().success() && received == long);
 
     // The server ends first: the client sees it and can still send.
     let mut child = pipe(&address).spawn().unwrap();
@@ -325,6 +341,15 @@ async fn a_pipe_passes_on_the_end_of_either_direction_and_keeps_the_other() {
     server.read_to_end(&mut heard).await.unwrap();
     assert_eq!(heard, b"last words");
     assert!(child.wait().await.unwrap().success());
+
+    // Nor does it wait for a client that knows nothing of the end yet.
+    let mut child = pipe(&address).spawn().unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    drop(server);
+    let open = child.stdin.take();
+    let ended = tokio::time::timeout(PATIENCE, child.wait()).await;
+    assert!(ended.expect("in time").unwrap().success());
+    drop(open);
 }
 
 #[tokio::test]
