@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use e2e::shipped::{Server, images, run};
+use e2e::shipped::{Server, images, key, run};
 use e2e::{free_port, root, wait_until};
 use serde_json::Value;
 
@@ -94,6 +94,9 @@ fn a_registry_takes_the_images_by_digest_and_an_engine_pulls_them() {
     let again: Value = serde_json::from_str(&run(&mut push())).unwrap();
     assert_eq!(first, again);
 
+    let index = text(&release["agent"]["index"]);
+    let arm64 = text(&release["agent"]["platforms"]["linux/arm64"]["manifest"]);
+    cosign_agrees(&registry, &[&index, &arm64]);
     refreshed(&registry, &release);
     if is_root() {
         let engine = Engine::start();
@@ -105,6 +108,30 @@ fn a_registry_takes_the_images_by_digest_and_an_engine_pulls_them() {
             id,
             text(&release["agent"]["platforms"]["linux/amd64"]["config"])
         );
+    }
+}
+
+/// The signatures are good in another's eyes, and good for our key only.
+fn cosign_agrees(registry: &Registry, digests: &[&str]) {
+    let cosign = run(Command::new(root().join("ci/parts/cosign")).arg("prepare"));
+    let (_folder, at) = folder();
+    let (private, public) = (at.join("other.pem"), at.join("other.pub"));
+    let generate = ["genpkey", "-algorithm", "ed25519", "-out", private.as_str()];
+    run(Command::new("openssl").args(generate));
+    let take = ["pkey", "-pubout", "-in", private.as_str(), "-out", public.as_str()];
+    run(Command::new("openssl").args(take));
+    for digest in digests {
+        let verify = |public: &Utf8Path| {
+            let name = format!("{}/stakeout/agent@{digest}", registry.address);
+            let mut command = Command::new(&cosign);
+            // There is no transparency log here: the key alone is trusted.
+            command.args(["verify", "--insecure-ignore-tlog=true", "--key", public.as_str(), &name]);
+            command.output().unwrap()
+        };
+        let ours = verify(&key().1);
+        assert!(ours.status.success(), "{ours:?}");
+        let other = verify(&public);
+        assert!(!other.status.success(), "{other:?}");
     }
 }
 
