@@ -98,7 +98,7 @@ fn tree(
     platform: Platform,
 ) -> anyhow::Result<Tree> {
     let known = known(repository, layout)?;
-    let folder = compile::compile(repository, checkout, platform, INSTALLER, Some(&known))?;
+    let folder = compile::compile(repository, platform, INSTALLER, Some(&known))?;
     let top = name(checkout, platform);
     let read = |path: &Utf8Path| fs::read(path).with_context(|| format!("cannot read `{path}`"));
     let mut tree = Tree::new();
