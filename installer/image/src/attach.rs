@@ -139,7 +139,7 @@ pub fn provenance(release: &Release, image: OwnImage, recipe: &Recipe) -> Vec<u8
             "internalParameters": {
                 "compiler": recipe.compiler,
                 "targets": targets,
-                "SOURCE_DATE_EPOCH": recipe.created.as_second(),
+                "SOURCE_DATE_EPOCH": 0,
             },
             "resolvedDependencies": [
                 { "uri": format!("git+{url}"), "digest": { "gitCommit": recipe.revision } },

@@ -97,8 +97,8 @@ fn tree(
     release: &Release,
     platform: Platform,
 ) -> anyhow::Result<Tree> {
-    let known = layout.folder().join("release.json");
-    let folder = compile::compile(repository, checkout, platform, INSTALLER, Some(&known))?;
+    let known = known(repository, layout)?;
+    let folder = compile::compile(repository, platform, INSTALLER, Some(&known))?;
     let top = name(checkout, platform);
     let read = |path: &Utf8Path| fs::read(path).with_context(|| format!("cannot read `{path}`"));
     let mut tree = Tree::new();
@@ -122,6 +122,21 @@ fn tree(
         tree = tree.file(&format!("{top}/images/{path}"), 0o644, content);
     }
     Ok(tree)
+}
+
+/// The release in a place that is the same for every output, and only written when it is another:
+/// cargo builds the installer again when either changes.
+fn known(repository: &Repository, layout: &Layout) -> anyhow::Result<Utf8PathBuf> {
+    let from = layout.folder().join("release.json");
+    let content = fs::read(&from).with_context(|| format!("cannot read `{from}`"))?;
+    let folder = repository.target().join("shipped");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make `{folder}`"))?;
+    let path = folder.join("release-of-the-installer.json");
+    if fs::read(&path).ok().as_ref() != Some(&content) {
+        fs::write(&path, content).with_context(|| format!("cannot write `{path}`"))?;
+    }
+    path.canonicalize_utf8()
+        .with_context(|| format!("cannot find `{path}`"))
 }
 
 fn pack(tree: &Tree, checkout: &Checkout) -> anyhow::Result<Vec<u8>> {

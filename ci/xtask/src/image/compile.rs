@@ -6,7 +6,6 @@ use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_image::{OwnImage, Platform};
 
-use super::source::Checkout;
 use super::toolchain;
 use crate::process::{cargo, run, say};
 use crate::repository::Repository;
@@ -28,7 +27,6 @@ const SEPARATOR: &str = "\u{1f}";
 /// the installer shall know of its own release.
 pub(crate) fn compile(
     repository: &Repository,
-    checkout: &Checkout,
     platform: Platform,
     packages: &[&str],
     release: Option<&Utf8Path>,
@@ -46,10 +44,9 @@ pub(crate) fn compile(
         .args(packages.iter().flat_map(|package| ["-p", package]))
         .current_dir(&repository.root)
         .env("CARGO_TARGET_DIR", &folder)
-        .env(
-            "SOURCE_DATE_EPOCH",
-            checkout.created.as_second().to_string(),
-        );
+        // Not the commit's time: C compilers are run again whenever it changes, and no program
+        // of ours asks for it.
+        .env("SOURCE_DATE_EPOCH", "0");
     nowhere(&mut command, target, &folder)?;
     match release {
         Some(path) => command.env("STAKEOUT_RELEASE", path),

@@ -68,7 +68,7 @@ pub(crate) fn make(
     let checkout = Checkout::read(repository)?;
     let mut programs = Vec::new();
     for platform in platforms {
-        let folder = compile::compile(repository, &checkout, *platform, compile::SERVERS, None)?;
+        let folder = compile::compile(repository, *platform, compile::SERVERS, None)?;
         for image in OwnImage::ALL {
             let program = Program::read(&folder.join(image.program()))?;
             ensure!(

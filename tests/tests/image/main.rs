@@ -6,13 +6,15 @@
     reason = "a test fails by panicking, and tells what it measured"
 )]
 
+mod registry;
+
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use e2e::shipped::{Server, images, json, key, run, target, xtask};
-use e2e::{free_port, programs, root, wait_until};
+use e2e::{programs, root, wait_until};
 use serde_json::Value;
 
 /// Bytes that each image may have unpacked.
@@ -326,178 +328,6 @@ fn docker_engine_and_containerd_load_the_images_and_run_them_hardened() {
         let listed = engine.ctr(&["images", "list", &format!("name=={name}")]);
         assert!(listed.contains(&text(&digests["manifest"])), "{listed}");
     }
-}
-
-/// A registry on loopback.
-struct Registry {
-    address: String,
-    _server: Server,
-    _folder: tempfile::TempDir,
-}
-
-impl Registry {
-    fn start(login: Option<(&str, &str)>) -> Self {
-        let (folder, at) = folder();
-        let port = free_port();
-        let mut command = Command::new(root().join("ci/parts/registry"));
-        command.arg(&at).arg(port.to_string());
-        if let Some((user, password)) = login {
-            // Blowfish by the system's own crypt; cost 5, a salt for tests.
-            let script = r"print crypt($ARGV[0], q($2y$05$abcdefghijklmnopqrstuu))";
-            let hash = run(Command::new("perl").args(["-e", script, password]));
-            fs::write(at.join("hash"), hash).unwrap();
-            command.arg(user).arg(at.join("hash"));
-        }
-        let registry = Self {
-            address: format!("127.0.0.1:{port}"),
-            _server: Server::start(&mut command, &at.join("log")),
-            _folder: folder,
-        };
-        let listens = || std::net::TcpStream::connect(&registry.address).is_ok();
-        wait_until(Duration::from_secs(20), "the registry listens", listens);
-        registry
-    }
-
-    /// Status and digest of a manifest, as curl sees it.
-    fn head(&self, image: &str, reference: &str) -> (String, String) {
-        let url = format!(
-            "http://{}/v2/stakeout/{image}/manifests/{reference}",
-            self.address
-        );
-        let accept = "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
-        let mut curl = Command::new("curl");
-        let said = run(curl.args(["--silent", "--head", "-H", accept, &url]));
-        let digest = said
-            .lines()
-            .find_map(|line| line.strip_prefix("Docker-Content-Digest: "));
-        let status = said.split_whitespace().nth(1).unwrap();
-        (
-            status.to_owned(),
-            digest.unwrap_or_default().trim().to_owned(),
-        )
-    }
-}
-
-#[test]
-fn a_registry_takes_the_images_by_digest_and_an_engine_pulls_them() {
-    let registry = Registry::start(None);
-    let push = [
-        "image",
-        "push",
-        "--images",
-        images().as_str(),
-        "--output",
-        "json",
-    ];
-    let push = || stakeout(&[&push[..], &[&registry.address]].concat());
-    let first: Value = serde_json::from_str(&run(&mut push())).unwrap();
-    let release = release();
-    let version = text(&release["version"]);
-    for (image, pushed) in ["agent", "vault"]
-        .into_iter()
-        .zip(first.as_array().unwrap())
-    {
-        let index = text(&release[image]["index"]);
-        assert_eq!(pushed["digest"], index.as_str());
-        // Three signatures, two lists of parts, one provenance.
-        assert_eq!(pushed["attached"], 6);
-        assert_eq!(
-            registry.head(image, &version),
-            ("200".to_owned(), index.clone())
-        );
-        let hex = index.replace("sha256:", "");
-        for tag in [format!("sha256-{hex}"), format!("sha256-{hex}.sig")] {
-            assert_eq!(registry.head(image, &tag).0, "200", "{tag}");
-        }
-        for platform in PLATFORMS {
-            let manifest = text(&release[image]["platforms"][platform]["manifest"]);
-            assert_eq!(registry.head(image, &manifest).1, manifest);
-        }
-    }
-    let again: Value = serde_json::from_str(&run(&mut push())).unwrap();
-    assert_eq!(first, again);
-
-    refreshed(&registry, &release);
-    if is_root() {
-        let engine = Engine::start();
-        let index = text(&release["agent"]["index"]);
-        let name = format!("{}/stakeout/agent@{index}", registry.address);
-        run(&mut engine.docker(&["pull", "--quiet", &name]));
-        let id = run(&mut engine.docker(&["image", "inspect", "--format", "{{.Id}}", &name]));
-        assert_eq!(
-            id,
-            text(&release["agent"]["platforms"]["linux/amd64"]["config"])
-        );
-    }
-}
-
-/// A catalogue learns its digests from the registry, and keeps what cannot be asked.
-fn refreshed(registry: &Registry, release: &Value) {
-    let (_folder, at) = folder();
-    let entry = |name: &str, repository: &str| {
-        format!(
-            "  - name: {name}\n    repository: {}/{repository}\n    tag: '{}'\n    version: '1'\n    \
-             license: MIT\n    end_of_life: none\n    why: a test\n    index: unverified\n    \
-             platforms: {{ linux/amd64: unverified, linux/arm64: unverified }}\n",
-            registry.address,
-            text(&release["version"]),
-        )
-    };
-    let there = entry("there", "stakeout/vault");
-    let absent = entry("absent", "stakeout/nothing");
-    let (from, to) = (at.join("old.yaml"), at.join("new.yaml"));
-    fs::write(&from, format!("version: 1\nimages:\n{there}{absent}")).unwrap();
-    let words = ["--catalogue", from.as_str(), "--to", to.as_str()];
-    let output = stakeout(&["catalogue", "refresh"])
-        .args(words)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(6), "{output:?}");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        said.contains("there: digest written\nabsent: FAILED"),
-        "{said}"
-    );
-    let vault = &release["vault"];
-    let digest = |platform: &str| text(&vault["platforms"][platform]["manifest"]);
-    let there = there
-        .replace(
-            "index: unverified",
-            &format!("index: {}", text(&vault["index"])),
-        )
-        .replace(
-            "amd64: unverified",
-            &format!("amd64: {}", digest("linux/amd64")),
-        )
-        .replace(
-            "arm64: unverified",
-            &format!("arm64: {}", digest("linux/arm64")),
-        );
-    let wanted = format!("version: 1\nimages:\n{there}{absent}");
-    assert_eq!(fs::read_to_string(&to).unwrap(), wanted);
-}
-
-#[test]
-fn a_registry_that_asks_who_we_are_is_told() {
-    let registry = Registry::start(Some(("me", "a secret")));
-    let (_folder, at) = folder();
-    let login = at.join("login");
-    let push = [
-        "image",
-        "push",
-        "--images",
-        images().as_str(),
-        &registry.address,
-    ];
-    let refused = stakeout(&push).output().unwrap();
-    assert_eq!(refused.status.code(), Some(9), "{refused:?}");
-    fs::write(&login, "me\nanother\n").unwrap();
-    let login_file = ["--login-file", login.as_str()];
-    let wrong = stakeout(&push).args(login_file).output().unwrap();
-    assert_eq!(wrong.status.code(), Some(9), "{wrong:?}");
-    assert!(!format!("{wrong:?}").contains("another"), "{wrong:?}");
-    fs::write(&login, "me\na secret\n").unwrap();
-    run(stakeout(&push).args(login_file));
 }
 
 #[test]
