@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -39,7 +39,8 @@ pub(crate) fn join(address: SocketAddr) -> anyhow::Result<()> {
     close_standard_output()?;
     match to_server.recv_timeout(LINGER) {
         Ok(sent) => sent,
-        Err(_) => Ok(()),
+        Err(RecvTimeoutError::Timeout) => Ok(()),
+        Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the sending thread failed"),
     }
 }
 
