@@ -16,8 +16,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use e2e::root;
 use installer_plan::host::{Level, plan, plan_uninstall};
 use installer_plan::{
-    Action, DataDirectory, Disk, Facts, HostAction, Machine, Owned, PathFact, PortFact, Receipt,
-    SecretFact, ServiceFact, ServiceManager, Writable, digest_of, show,
+    Action, DataDirectory, Disk, Facts, HostAction, Machine, Owned, PathFact, PortFact, Promise,
+    Receipt, SecretFact, ServiceFact, ServiceManager, Writable, digest_of, show,
 };
 use installer_render::host::Program;
 use installer_spec::{Lists, Profile, SourceFile, parse};
@@ -115,7 +115,7 @@ fn every_profile_plans_as_its_golden_text_says() {
             (ServiceManager::Systemd, "host.plan.txt"),
             (ServiceManager::Supervisor, "host-supervisor.plan.txt"),
         ] {
-            let plan = plan(&profile, folder, &bare(manager)).unwrap();
+            let plan = plan(&profile, folder, &bare(manager), Promise::Whole).unwrap();
             check_golden(&name, file, &show(&plan));
         }
     }
@@ -219,9 +219,9 @@ fn a_plan_that_was_done_leaves_nothing_to_do() {
         for manager in [ServiceManager::Systemd, ServiceManager::Supervisor] {
             let folder = Utf8Path::new("/etc/stakeout");
             let before = bare(manager);
-            let first = plan(&profile, folder, &before).unwrap();
+            let first = plan(&profile, folder, &before, Promise::Whole).unwrap();
             let facts = after(&first, &before);
-            let second = plan(&profile, folder, &facts).unwrap();
+            let second = plan(&profile, folder, &facts, Promise::Whole).unwrap();
             assert!(second.is_empty(), "{name} {manager:?}:\n{}", show(&second));
             assert_eq!(second.owned, first.owned, "{name} {manager:?}");
         }
@@ -236,11 +236,14 @@ fn a_camera_more_touches_only_what_is_its_own() {
         .unwrap();
     let folder = Utf8Path::new("/etc/stakeout");
     let before = bare(ServiceManager::Supervisor);
-    let facts = after(&plan(&profile, folder, &before).unwrap(), &before);
+    let facts = after(
+        &plan(&profile, folder, &before, Promise::Whole).unwrap(),
+        &before,
+    );
     let mut more = profile.cameras[0].clone();
     more.name = "yard".into();
     profile.cameras.push(more);
-    let change = plan(&profile, folder, &facts).unwrap();
+    let change = plan(&profile, folder, &facts, Promise::Whole).unwrap();
     let ids: Vec<_> = change.steps.iter().map(|step| step.id.as_str()).collect();
     assert!(
         ids.iter()
@@ -259,9 +262,12 @@ fn a_new_password_is_a_new_secret_and_restarts_its_agent_alone() {
         .unwrap();
     let folder = Utf8Path::new("/etc/stakeout");
     let before = bare(ServiceManager::Supervisor);
-    let mut facts = after(&plan(&profile, folder, &before).unwrap(), &before);
+    let mut facts = after(
+        &plan(&profile, folder, &before, Promise::Whole).unwrap(),
+        &before,
+    );
     facts.secrets.get_mut("camera-demo-login").unwrap().current = None;
-    let change = plan(&profile, folder, &facts).unwrap();
+    let change = plan(&profile, folder, &facts, Promise::Whole).unwrap();
     let ids: Vec<_> = change.steps.iter().map(|step| step.id.as_str()).collect();
     assert!(
         ids.contains(&"secret camera-demo-login.2 (random login)"),

@@ -66,8 +66,10 @@ pub(crate) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
                     ("max-file".to_owned(), "2".to_owned()),
                 ])),
             }),
+            // Not `unless-stopped`: an engine that was killed, as a power cut does it, forgets those
+            // (seen with 20.10).
             restart_policy: Some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                name: Some(RestartPolicyNameEnum::ALWAYS),
                 maximum_retry_count: None,
             }),
             ..HostConfig::default()
