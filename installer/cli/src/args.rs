@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Let the disk hold less footage than the profile's `retention` promises.
     #[arg(long, global = true)]
     pub(crate) accept_short_retention: bool,
+    /// Run images of other makers whose digest nobody has looked up.
+    #[arg(long, global = true)]
+    pub(crate) allow_unverified_images: bool,
     /// Say yes to what the command would ask.
     #[arg(long, short, global = true)]
     pub(crate) yes: bool,

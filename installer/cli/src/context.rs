@@ -10,6 +10,7 @@ use installer_plan::Promise;
 
 use crate::args::Options;
 use crate::error::{CommandError, Exit};
+use crate::images::UnverifiedImages;
 use crate::output::{Printer, can_ask};
 use crate::target::Target;
 
@@ -22,6 +23,7 @@ pub(crate) struct Context {
     pub(crate) target: Option<Target>,
     pub(crate) images: Option<Utf8PathBuf>,
     pub(crate) promise: Promise,
+    pub(crate) unverified_images: UnverifiedImages,
     pub(crate) yes: bool,
     pub(crate) strict: bool,
     /// Somebody can be asked.
@@ -45,6 +47,11 @@ impl Context {
                 Promise::Short
             } else {
                 Promise::Whole
+            },
+            unverified_images: if options.allow_unverified_images {
+                UnverifiedImages::Allowed
+            } else {
+                UnverifiedImages::Refused
             },
             yes: options.yes,
             strict: options.strict,

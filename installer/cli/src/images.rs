@@ -4,13 +4,25 @@ use std::collections::BTreeMap;
 
 use camino::Utf8Path;
 use installer_docker::WantedImage;
-use installer_image::{OwnImage, Platform, Release};
-use installer_plan::docker::ImageSource;
+use installer_image::{Catalogue, Origin, OwnImage, Pin, Platform, Release};
+use installer_plan::docker::{ImageSource, ImageStanding};
 use installer_render::docker::Component;
 
-/// The images for an engine of `platform`: of the release in `folder`, else those that this
-/// program was built with.
-pub(crate) fn find(folder: &Utf8Path, platform: &str) -> BTreeMap<Component, WantedImage> {
+/// Whether images may run whose digest nobody has looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnverifiedImages {
+    Refused,
+    /// `--allow-unverified-images`.
+    Allowed,
+}
+
+/// The images for an engine of `platform`: ours of the release in `folder`, else those that this
+/// program was built with; those of others as the catalogue has them.
+pub(crate) fn find(
+    folder: &Utf8Path,
+    platform: &str,
+    unverified: UnverifiedImages,
+) -> BTreeMap<Component, WantedImage> {
     let there = Release::read(folder).ok();
     let release = there.clone().or_else(Release::embedded);
     let one = |component: Component, image: OwnImage| {
@@ -28,11 +40,41 @@ pub(crate) fn find(folder: &Utf8Path, platform: &str) -> BTreeMap<Component, Wan
                 path: folder.to_owned(),
                 platform: platform.to_owned(),
             }),
+            standing: ImageStanding::Pinned,
         };
         (component, wanted)
     };
-    BTreeMap::from([
+    let catalogue = Catalogue::embedded();
+    let mut images = BTreeMap::from([
         one(Component::Agent, OwnImage::Agent),
         one(Component::Vault, OwnImage::Vault),
-    ])
+    ]);
+    let others = Component::ALL.into_iter().filter_map(|component| {
+        let entry = catalogue.entry(component.name())?;
+        let Origin::ThirdParty { tag, index, .. } = &entry.origin else {
+            return None;
+        };
+        let (reference, standing) = match (index, unverified) {
+            (Pin::Digest(digest), _) => (
+                format!("{}@{digest}", entry.repository),
+                ImageStanding::Pinned,
+            ),
+            (Pin::Unverified, allowed) => (
+                format!("{}:{tag}", entry.repository),
+                match allowed {
+                    UnverifiedImages::Allowed => ImageStanding::Insisted,
+                    UnverifiedImages::Refused => ImageStanding::Unverified,
+                },
+            ),
+        };
+        let image = WantedImage {
+            reference,
+            id: None,
+            source: Some(ImageSource::Registry),
+            standing,
+        };
+        Some((component, image))
+    });
+    images.extend(others);
+    images
 }

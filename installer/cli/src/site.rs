@@ -5,16 +5,16 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_docker::{DockerWorld, Origin, SiteOnEngine, Wanted, connect};
-use installer_engine::{Logins, resolve_login};
+use installer_engine::{Logins, resolve_logins};
 use installer_host::{HostWorld, default_data, observe, programs_folder};
 use installer_plan::{Plan, Promise, docker, host};
-use installer_render::RenderedFile;
 use installer_render::docker::Component;
-use installer_spec::{Diagnostic, Lists, Login, Profile, Provider, SourceFile};
+use installer_render::{RenderedFile, login_name};
+use installer_spec::{Diagnostic, Lists, Login, Profile, SourceFile};
 
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::images;
+use crate::images::{self, UnverifiedImages};
 use crate::output::Printer;
 use crate::target::{AnyWorld, OnEngine, Seen, Target};
 
@@ -31,6 +31,7 @@ pub(crate) struct Site {
     pub(crate) target: Target,
     promise: Promise,
     pub(crate) images: Utf8PathBuf,
+    unverified_images: UnverifiedImages,
     /// Where the programs of this build lie.
     pub(crate) programs: Utf8PathBuf,
 }
@@ -99,6 +100,7 @@ impl Site {
             data,
             target,
             promise: context.promise,
+            unverified_images: context.unverified_images,
             images: match &context.images {
                 Some(folder) => absolute(folder)?,
                 None => programs.join("images"),
@@ -116,18 +118,12 @@ impl Site {
 
     /// Logins of all cameras; asks at a terminal for those that the profile says to ask for.
     pub(crate) fn logins(&self, context: &Context, may_ask: MayAsk) -> Logins {
-        let mut ask = |camera: &str| {
+        let mut ask = |key: &str| {
             (may_ask == MayAsk::Yes && context.can_ask)
-                .then(|| ask_login(camera))
+                .then(|| ask_login(&login_name(key)))
                 .flatten()
         };
-        let mut logins = Logins::new();
-        for camera in &self.profile.cameras {
-            if let Some(login) = resolve_login(camera, &self.folder, &mut ask) {
-                logins.insert(camera.name.clone(), login);
-            }
-        }
-        logins
+        resolve_logins(&self.profile, &self.folder, &mut ask)
     }
 
     pub(crate) async fn observe(&self, logins: &Logins) -> Result<Seen, CommandError> {
@@ -140,7 +136,8 @@ impl Site {
             }
             Target::Docker => {
                 let connection = connect(Origin::read()).await?;
-                let images = images::find(&self.images, &connection.platform);
+                let images =
+                    images::find(&self.images, &connection.platform, self.unverified_images);
                 let wanted = Wanted {
                     site,
                     profile,
@@ -224,9 +221,8 @@ pub(crate) fn world(
 
 /// Where a site lies on an engine's machine when nobody says.
 pub(crate) fn engine_data(profile: &Profile) -> Utf8PathBuf {
-    let Provider::Filesystem { path } = &profile.storage.provider;
-    path.clone()
-        .unwrap_or_else(|| Utf8Path::new("/var/lib/stakeout").join(&profile.site))
+    let path = profile.storage.path.clone();
+    path.unwrap_or_else(|| Utf8Path::new("/var/lib/stakeout").join(&profile.site))
 }
 
 /// Whether a person may be bothered for a login.
@@ -236,11 +232,11 @@ pub(crate) enum MayAsk {
     No,
 }
 
-pub(crate) fn ask_login(camera: &str) -> Option<Login> {
-    let user = inquire::Text::new(&format!("User of camera {camera}:"))
+pub(crate) fn ask_login(what: &str) -> Option<Login> {
+    let user = inquire::Text::new(&format!("User of {what}:"))
         .prompt()
         .ok()?;
-    let password = inquire::Password::new(&format!("Password of camera {camera}:"))
+    let password = inquire::Password::new(&format!("Password of {what}:"))
         .without_confirmation()
         .prompt()
         .ok()?;

@@ -9,7 +9,11 @@ use installer_pki::{
 };
 use installer_plan::docker::{CertificateFact, CertificateFacts};
 use installer_render::Layout;
+use installer_render::docker::certificate_files;
 use jiff::Timestamp;
+
+/// Of a certificate and of its key.
+type Paths = (Utf8PathBuf, Utf8PathBuf);
 
 type Texts = BTreeMap<Utf8PathBuf, String>;
 
@@ -17,7 +21,7 @@ type Texts = BTreeMap<Utf8PathBuf, String>;
 pub(crate) fn facts(texts: &Texts) -> CertificateFacts {
     let layout = Layout::with_control("");
     let now = Timestamp::now();
-    let authority = read_pair(texts, &layout.authority(), "ca");
+    let authority = read_pair(texts, &authority_paths(&layout.authority()));
     let trusted = authority.as_ref().is_some_and(|pair| {
         texts
             .get(&layout.trust().join("ca.crt"))
@@ -28,16 +32,16 @@ pub(crate) fn facts(texts: &Texts) -> CertificateFacts {
         .and_then(|pair| check_pair(pair).ok())
         .is_some_and(|facts| facts.is_authority && !renewal_due(&facts, now));
     let mut services = BTreeMap::new();
-    for path in texts
-        .keys()
-        .filter(|path| path.file_name() == Some("tls.crt"))
-    {
-        let Some(folder) = path.parent() else {
-            continue;
-        };
-        let service = folder.file_name().unwrap_or_default().to_owned();
-        if let Some(fact) = leaf(texts, folder, authority.as_ref(), now) {
-            services.insert(service, fact);
+    let folders = texts.keys().filter_map(|path| path.parent());
+    let folders: BTreeSet<_> = folders
+        .filter(|folder| folder.parent() == Some(&layout.tls()))
+        .collect();
+    for folder in folders {
+        let service = folder.file_name().unwrap_or_default();
+        let files = certificate_files(service);
+        let paths = (folder.join(files.certificate), folder.join(files.key));
+        if let Some(fact) = leaf(texts, &paths, authority.as_ref(), now) {
+            services.insert(service.to_owned(), fact);
         }
     }
     CertificateFacts {
@@ -48,13 +52,13 @@ pub(crate) fn facts(texts: &Texts) -> CertificateFacts {
 
 fn leaf(
     texts: &Texts,
-    folder: &Utf8Path,
+    paths: &Paths,
     authority: Option<&Pair>,
     now: Timestamp,
 ) -> Option<CertificateFact> {
-    let certificate = texts.get(&folder.join("tls.crt"))?;
+    let certificate = texts.get(&paths.0)?;
     let facts = read_facts(certificate).ok()?;
-    let whole = read_pair(texts, folder, "tls").is_some_and(|pair| check_pair(&pair).is_ok());
+    let whole = read_pair(texts, paths).is_some_and(|pair| check_pair(&pair).is_ok());
     let issued = authority
         .is_some_and(|ca| matches!(find_issuer(certificate, &ca.certificate), Ok(Some(_))));
     Some(CertificateFact {
@@ -65,11 +69,14 @@ fn leaf(
     })
 }
 
-/// `NAME.crt` and `NAME.key` of a folder.
-pub(crate) fn read_pair(texts: &Texts, folder: &Utf8Path, name: &str) -> Option<Pair> {
+pub(crate) fn authority_paths(folder: &Utf8Path) -> Paths {
+    (folder.join("ca.crt"), folder.join("ca.key"))
+}
+
+pub(crate) fn read_pair(texts: &Texts, (certificate, key): &Paths) -> Option<Pair> {
     Some(Pair {
-        certificate: texts.get(&folder.join(format!("{name}.crt")))?.clone(),
-        key: Secret::new(texts.get(&folder.join(format!("{name}.key")))?.clone()),
+        certificate: texts.get(certificate)?.clone(),
+        key: Secret::new(texts.get(key)?.clone()),
     })
 }
 

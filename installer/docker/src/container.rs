@@ -14,6 +14,9 @@ const SECOND: i64 = 1_000_000_000;
 /// An exec every half minute costs nothing that can be measured; `docker ps` shows the result.
 const HEALTH_INTERVAL: i64 = 30 * SECOND;
 
+/// Counted as the container's memory; for sockets and short logs.
+const SCRATCH: &str = "rw,noexec,nosuid,nodev,size=16m,mode=0700";
+
 pub(crate) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
     let binds = spec.binds.iter().map(|bind| {
         let access = match bind.access {
@@ -32,6 +35,12 @@ pub(crate) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(spec.image.clone()),
         cmd: Some(spec.command.clone()),
+        env: (!spec.environment.is_empty()).then(|| {
+            let variables = spec.environment.iter();
+            variables
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect()
+        }),
         user: Some(format!("{0}:{0}", spec.user)),
         labels: Some(spec.labels.clone().into_iter().collect()),
         hostname: Some(spec.service.clone()),
@@ -39,7 +48,8 @@ pub(crate) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
         healthcheck: Some(HealthConfig {
             test: Some(test),
             interval: Some(HEALTH_INTERVAL),
-            timeout: Some(5 * SECOND),
+            // RabbitMQ's own tool starts a virtual machine first.
+            timeout: Some(20 * SECOND),
             retries: Some(3),
             start_period: Some(60 * SECOND),
             start_interval: None,
@@ -51,6 +61,13 @@ pub(crate) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
             binds: Some(binds.collect()),
             network_mode: spec.network.clone().or_else(|| Some("none".to_owned())),
             readonly_rootfs: Some(true),
+            tmpfs: (!spec.scratch.is_empty()).then(|| {
+                let options = format!("{SCRATCH},uid={0},gid={0}", spec.user);
+                let folders = spec.scratch.iter();
+                folders
+                    .map(|folder| (folder.to_string(), options.clone()))
+                    .collect()
+            }),
             cap_drop: Some(vec!["ALL".to_owned()]),
             // The engine's own seccomp profile is in force as long as none is named.
             security_opt: Some(vec!["no-new-privileges".to_owned()]),

@@ -208,6 +208,8 @@ pub(crate) async fn remove_folder(
 pub(crate) async fn remove(connection: &Connection, name: &str) -> Result<(), EffectError> {
     let options = RemoveContainerOptions {
         force: true,
+        // Of images that declare volumes which a container of ours does not use.
+        v: true,
         ..RemoveContainerOptions::default()
     };
     let removed = connection

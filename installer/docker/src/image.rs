@@ -36,6 +36,7 @@ fn own(component: Component) -> Option<OwnImage> {
     match component {
         Component::Agent => Some(OwnImage::Agent),
         Component::Vault => Some(OwnImage::Vault),
+        Component::Minio | Component::Mosquitto | Component::Rabbitmq => None,
     }
 }
 

@@ -7,8 +7,8 @@ use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNe
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_engine::{Logins, secret};
 use installer_plan::docker::{
-    ContainerFact, ContainerState, DockerFacts, Engine, FILES, ImageFact, ImageSource, NetworkFact,
-    Ownership, is_of_site, label, object_name,
+    ContainerFact, ContainerState, DockerFacts, Engine, FILES, ImageFact, ImageSource,
+    ImageStanding, NetworkFact, Ownership, is_of_site, label, object_name,
 };
 use installer_plan::{Disk, PathFact, Receipt};
 use installer_render::docker::Component;
@@ -42,6 +42,7 @@ pub struct WantedImage {
     pub reference: String,
     pub id: Option<String>,
     pub source: Option<ImageSource>,
+    pub standing: ImageStanding,
 }
 
 /// Facts for planning, and what only a report needs.
@@ -321,7 +322,8 @@ async fn read_images(
             .find(|found| image.id.as_ref() == Some(&found.id));
         let by_name = found.iter().find(|found| {
             let names = found.repo_tags.iter().chain(&found.repo_digests);
-            names.into_iter().any(|name| *name == image.reference)
+            let wanted = familiar(&image.reference);
+            names.into_iter().any(|name| familiar(name) == wanted)
         });
         let present = by_id.or(by_name).map(|found| found.id.clone());
         let fact = ImageFact {
@@ -329,10 +331,17 @@ async fn read_images(
             present,
             wanted: image.id.clone(),
             source: image.source.clone(),
+            standing: image.standing,
         };
         (*component, fact)
     });
     Ok(facts.collect())
+}
+
+/// As engines call an image: Docker Hub and its own folder go without saying.
+fn familiar(reference: &str) -> &str {
+    let short = reference.strip_prefix("docker.io/").unwrap_or(reference);
+    short.strip_prefix("library/").unwrap_or(short)
 }
 
 /// The disk below the data directory, or below the nearest folder that exists.
@@ -340,7 +349,9 @@ fn read_disk(data: &Utf8Path) -> Option<Disk> {
     let nearest = data.ancestors().find(|folder| folder.exists())?;
     let stat = statvfs(nearest.as_std_path()).ok()?;
     let mut footage_bytes = 0;
-    let mut folders = vec![data.join("recordings"), data.join("agents")];
+    let mut folders = ["recordings", "agents", "minio"]
+        .map(|name| data.join(name))
+        .to_vec();
     while let Some(folder) = folders.pop() {
         let Ok(entries) = folder.read_dir_utf8() else {
             continue;

@@ -154,10 +154,16 @@ impl DockerWorld {
                 name,
                 path,
                 origin,
-                camera,
+                login,
+                base,
                 owner,
             } => {
-                let contents = secret::make(name, *origin, camera.as_deref(), &self.logins)?;
+                let base = match base {
+                    Some(base) => self.control().await?.texts.remove(base),
+                    None => None,
+                };
+                let login = login.as_deref();
+                let contents = secret::make(name, *origin, login, &self.logins, base.as_deref())?;
                 self.write(path, 0o400, *owner, contents, Present::Keep)
                     .await
             }
@@ -182,23 +188,30 @@ impl DockerWorld {
                 // Trusted before anything is issued by it, and the old one for as long as it lives.
                 self.write(&path, 0o444, *owner, bundle, Present::Replace)
                     .await?;
-                self.write_pair(folder, "ca", &pair, 0).await
+                let paths = certificate::authority_paths(folder);
+                self.write_pair((&paths.0, &paths.1), &pair, 0).await
             }
             DockerAction::IssueCertificate {
                 service,
+                certificate,
+                key,
                 names,
                 authority,
                 folder,
                 owner,
             } => {
                 let control = self.control().await?;
-                let authority = certificate::read_pair(&control.texts, authority, "ca");
+                let authority = certificate::read_pair(
+                    &control.texts,
+                    &certificate::authority_paths(authority),
+                );
                 let authority = authority.ok_or_else(|| {
                     let operation = "the site's certificate authority is gone";
                     EffectError::new(ErrorKind::Conflict, operation)
                 })?;
                 let pair = certificate::issue(&authority, service, names)?;
-                self.write_pair(folder, "tls", &pair, *owner).await
+                let paths = (folder.join(certificate), folder.join(key));
+                self.write_pair((&paths.0, &paths.1), &pair, *owner).await
             }
             DockerAction::RemoveFile { path } => {
                 self.file(FileRequest::Remove {
@@ -253,18 +266,15 @@ impl DockerWorld {
 
     async fn write_pair(
         &mut self,
-        folder: &Utf8Path,
-        name: &str,
+        (certificate, key): (&Utf8Path, &Utf8Path),
         pair: &installer_pki::Pair,
         owner: u32,
     ) -> Result<(), EffectError> {
-        let key = pair.key.expose().to_owned();
-        let path = folder.join(format!("{name}.key"));
-        self.write(&path, 0o400, owner, key, Present::Replace)
+        let secret = pair.key.expose().to_owned();
+        self.write(key, 0o400, owner, secret, Present::Replace)
             .await?;
-        let path = folder.join(format!("{name}.crt"));
         self.write(
-            &path,
+            certificate,
             0o444,
             owner,
             pair.certificate.clone(),

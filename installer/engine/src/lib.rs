@@ -6,6 +6,7 @@
 
 mod apply;
 mod event;
+mod hashed;
 mod login;
 mod port;
 mod primitives;
@@ -15,7 +16,7 @@ pub mod wait;
 
 pub use apply::{Applied, ApplyError, apply};
 pub use event::Event;
-pub use login::{Logins, format_login, parse_login, resolve_login};
+pub use login::{Logins, format_login, parse_login, resolve_login, resolve_logins};
 pub use port::{EffectError, ErrorKind, Probe, World};
 pub use primitives::{CRASH_VARIABLE, Primitives};
 pub use verify::{CameraAccess, VaultAccess, VerifyError, read_clip, verify};

@@ -1,34 +1,83 @@
-//! Camera logins from wherever the profile says they are. Values stay in memory.
+//! Logins from wherever the profile says they are. Values stay in memory.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 
 use camino::Utf8Path;
-use installer_spec::{Camera, Credentials, Login, Source};
+use installer_render::{login_key, login_variable};
+use installer_spec::{Broker, Camera, Credentials, EventSink, Login, Profile, Provider, Source};
 
-/// By camera name: the login, or why nobody has it. Cameras without a login are absent.
+/// By camera name, or by the path of `credentials` in the profile ([`login_key`]): the login, or
+/// why nobody has it. What has no login is absent.
 pub type Logins = BTreeMap<String, Result<Login, String>>;
 
-/// Finds one camera's login. `folder` is the profile's; `ask` is tried last, for `credentials:
-/// ask` only, and answers nothing where there is no terminal.
+/// Finds every login that the profile names. `folder` is the profile's; `ask` is told the key and
+/// is tried last, for `credentials: ask` only, and answers nothing where there is no terminal.
+pub fn resolve_logins(
+    profile: &Profile,
+    folder: &Utf8Path,
+    ask: &mut dyn FnMut(&str) -> Option<Login>,
+) -> Logins {
+    let mut logins = Logins::new();
+    for camera in &profile.cameras {
+        if let Some(login) = resolve_login(camera, folder, ask) {
+            logins.insert(camera.name.clone(), login);
+        }
+    }
+    let storage = match &profile.storage.provider {
+        Provider::S3(s3) => Some(("s3-access-key".to_owned(), &s3.credentials)),
+        Provider::Filesystem | Provider::Minio => None,
+    };
+    let events = profile
+        .events
+        .iter()
+        .enumerate()
+        .filter_map(|(index, sink)| {
+            let (kind, broker) = match sink {
+                EventSink::Webhook { .. } => return None,
+                EventSink::Mqtt { broker, .. } => ("mqtt", broker),
+                EventSink::Amqp { broker, .. } => ("amqp", broker),
+            };
+            match broker {
+                Broker::External {
+                    credentials: Some(credentials),
+                    ..
+                } => Some((format!("{kind}-{}-login", index + 1), credentials)),
+                _ => None,
+            }
+        });
+    for (purpose, credentials) in storage.into_iter().chain(events) {
+        if let Some(key) = login_key(&purpose) {
+            let login = resolve(&key, credentials, folder, ask);
+            logins.insert(key, login);
+        }
+    }
+    logins
+}
+
+/// Finds one camera's login; see [`resolve_logins`].
 pub fn resolve_login(
     camera: &Camera,
     folder: &Utf8Path,
     ask: &mut dyn FnMut(&str) -> Option<Login>,
 ) -> Option<Result<Login, String>> {
-    let Source::Rtsp {
-        credentials: Some(credentials),
-        ..
-    } = &camera.source
-    else {
-        return None;
-    };
-    let variable = format!(
-        "STAKEOUT_LOGIN_{}",
-        camera.name.to_uppercase().replace('-', "_")
-    );
-    Some(match credentials {
+    match &camera.source {
+        Source::Rtsp {
+            credentials: Some(credentials),
+            ..
+        } => Some(resolve(&camera.name, credentials, folder, ask)),
+        _ => None,
+    }
+}
+
+fn resolve(
+    key: &str,
+    credentials: &Credentials,
+    folder: &Utf8Path,
+    ask: &mut dyn FnMut(&str) -> Option<Login>,
+) -> Result<Login, String> {
+    match credentials {
         Credentials::Inline(login) => Ok(login.clone()),
         Credentials::Environment(name) => read_variable(name),
         Credentials::File(path) => {
@@ -38,9 +87,9 @@ pub fn resolve_login(
                 Err(error) => Err(format!("cannot read `{path}`: {error}")),
             }
         }
-        Credentials::Ask => read_variable(&variable)
-            .or_else(|_| ask(&camera.name).ok_or_else(|| "nobody can be asked".to_owned())),
-    })
+        Credentials::Ask => read_variable(&login_variable(key))
+            .or_else(|_| ask(key).ok_or_else(|| "nobody can be asked".to_owned())),
+    }
 }
 
 fn read_variable(name: &str) -> Result<Login, String> {

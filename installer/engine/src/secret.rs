@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use installer_plan::SecretFact;
-use installer_render::{SecretName, SecretOrigin, TEST_CAMERA_USER, secret_purposes};
+use installer_render::{
+    SERVICE_USER, SecretName, SecretOrigin, TEST_CAMERA_USER, base_of, login_key, secret_purposes,
+};
 use installer_spec::{Login, Profile};
 
+use crate::hashed;
 use crate::login::{Logins, format_login, parse_login};
 use crate::port::{EffectError, ErrorKind};
 
@@ -28,7 +31,11 @@ pub fn judge(
             .insert(name.version);
     }
     let (mut facts, mut missing) = (BTreeMap::new(), BTreeMap::new());
-    for (purpose, origin) in secret_purposes(profile) {
+    let mut texts: BTreeMap<String, String> = BTreeMap::new();
+    let mut purposes: Vec<_> = secret_purposes(profile).into_iter().collect();
+    // What is made out of another is judged by it.
+    purposes.sort_by_key(|(purpose, _)| base_of(purpose).is_some());
+    for (purpose, origin) in purposes {
         let versions = versions.remove(&purpose).unwrap_or_default();
         let read = |version: &u32| {
             let name = SecretName {
@@ -41,63 +48,107 @@ pub fn judge(
             .last()
             .copied()
             .filter(|version| !read(version).trim().is_empty());
-        let camera = purpose
-            .strip_prefix("camera-")
-            .and_then(|p| p.strip_suffix("-login"));
-        let login = camera
-            .filter(|_| origin == SecretOrigin::Camera)
-            .and_then(|c| logins.get(c));
-        let current = match login {
-            Some(Ok(login)) => versions
-                .iter()
-                .rev()
-                .copied()
-                .find(|v| parse_login(&read(v)).as_ref() == Some(login)),
-            Some(Err(reason)) => {
+        let latest = |holds: &dyn Fn(&str) -> bool| {
+            let mut from_new = versions.iter().rev().copied();
+            from_new.find(|version| holds(&read(version)))
+        };
+        let key = login_key(&purpose);
+        let login = key.as_ref().and_then(|key| logins.get(key));
+        let base = base_of(&purpose).map(|base| texts.get(base));
+        let current = match (base, login) {
+            (Some(base), _) => base.and_then(|base| latest(&|text| is_made_of(origin, text, base))),
+            (None, Some(Ok(login))) => latest(&|text| holds(origin, text, login)),
+            (None, Some(Err(reason))) => {
                 if newest.is_none() {
-                    missing.insert(camera.unwrap_or_default().to_owned(), reason.clone());
+                    missing.insert(key.unwrap_or_default(), reason.clone());
                 }
                 newest
             }
-            None => newest,
+            (None, None) => newest,
         };
+        if let Some(version) = &current {
+            texts.insert(purpose.clone(), read(version));
+        }
         facts.insert(purpose.clone(), SecretFact { versions, current });
     }
     (facts, missing)
 }
 
-/// The text of a new secret.
+/// Whether a kept secret is the login, or the part of it that is wanted.
+fn holds(origin: SecretOrigin, text: &str, login: &Login) -> bool {
+    match origin {
+        SecretOrigin::LoginUser => text.trim_end() == login.user,
+        SecretOrigin::LoginPassword => text.trim_end() == login.password,
+        _ => parse_login(text).as_ref() == Some(login),
+    }
+}
+
+/// Whether a kept hash is that of the login in `base`.
+fn is_made_of(origin: SecretOrigin, text: &str, base: &str) -> bool {
+    parse_login(base).is_some_and(|login| match origin {
+        SecretOrigin::MosquittoPasswords => hashed::mosquitto_holds(text, &login),
+        SecretOrigin::RabbitmqUsers => hashed::rabbitmq_holds(text, &login),
+        _ => false,
+    })
+}
+
+/// The text of a new secret. `login` is the key of the profile's login that it holds; `base` is
+/// the secret that it is made of.
 pub fn make(
     name: &SecretName,
     origin: SecretOrigin,
-    camera: Option<&str>,
+    login: Option<&str>,
     logins: &Logins,
+    base: Option<&str>,
 ) -> Result<String, EffectError> {
+    let random_login = |user: &str| {
+        Ok(format_login(&Login {
+            user: user.to_owned(),
+            password: random_hex()?,
+        }))
+    };
+    let absent = |what: &str| {
+        let operation = format!("cannot find the {what} for secret `{name}`");
+        EffectError::new(ErrorKind::Conflict, operation)
+    };
+    let named = || match login.and_then(|key| logins.get(key)) {
+        Some(Ok(login)) => Ok(login),
+        _ => Err(absent("login")),
+    };
+    let hashed = || base.and_then(parse_login).ok_or_else(|| absent("login"));
     match origin {
         SecretOrigin::Random => Ok(random_hex()? + "\n"),
-        SecretOrigin::RandomLogin => Ok(format_login(&Login {
-            user: TEST_CAMERA_USER.to_owned(),
-            password: random_hex()?,
-        })),
-        SecretOrigin::Camera => match camera.and_then(|camera| logins.get(camera)) {
-            Some(Ok(login)) => Ok(format_login(login)),
-            _ => {
-                let operation = format!("cannot find the login for secret `{name}`");
-                Err(EffectError::new(ErrorKind::Conflict, operation))
-            }
-        },
+        SecretOrigin::RandomLogin => random_login(TEST_CAMERA_USER),
+        SecretOrigin::ServiceLogin => random_login(SERVICE_USER),
+        SecretOrigin::Login => named().map(format_login),
+        SecretOrigin::LoginUser => named().map(|login| format!("{}\n", login.user)),
+        SecretOrigin::LoginPassword => named().map(|login| format!("{}\n", login.password)),
+        SecretOrigin::MosquittoPasswords => {
+            let mut salt = [0; hashed::MOSQUITTO_SALT];
+            fill(&mut salt)?;
+            Ok(hashed::mosquitto(&hashed()?, salt))
+        }
+        SecretOrigin::RabbitmqUsers => {
+            let mut salt = [0; hashed::RABBITMQ_SALT];
+            fill(&mut salt)?;
+            Ok(hashed::rabbitmq(&hashed()?, salt))
+        }
     }
 }
 
 /// 32 bytes of the system's randomness, in hex.
 pub fn random_hex() -> Result<String, EffectError> {
     let mut bytes = [0u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| {
+    fill(&mut bytes)?;
+    Ok(hex::encode(bytes))
+}
+
+fn fill(bytes: &mut [u8]) -> Result<(), EffectError> {
+    getrandom::fill(bytes).map_err(|error| {
         EffectError::new(
             ErrorKind::Environment,
             "cannot get random bytes from the system",
         )
         .because(error.to_string())
-    })?;
-    Ok(hex::encode(bytes))
+    })
 }

@@ -4,13 +4,12 @@ use std::env;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{Profile, Provider};
+use installer_spec::Profile;
 
 /// The site's data directory: what the profile says, else `/var/lib/stakeout/SITE` for root and
 /// `~/.local/share/stakeout/SITE` for everyone else (XDG base directories).
 pub fn default_data(profile: &Profile) -> Utf8PathBuf {
-    let Provider::Filesystem { path } = &profile.storage.provider;
-    if let Some(path) = path {
+    if let Some(path) = &profile.storage.path {
         return path.clone();
     }
     if rustix::process::geteuid().is_root() {

@@ -87,11 +87,11 @@ impl HostWorld {
                 name,
                 path,
                 origin,
-                camera,
+                login,
                 owner,
             } => {
                 let owner = Self::owner(owner.as_ref())?;
-                self.make_secret(name, path, *origin, camera.as_deref(), owner)
+                self.make_secret(name, path, *origin, login.as_deref(), owner)
             }
             HostAction::WriteFile {
                 path,
@@ -167,13 +167,13 @@ impl HostWorld {
         name: &SecretName,
         path: &Utf8Path,
         origin: SecretOrigin,
-        camera: Option<&str>,
+        login: Option<&str>,
         owner: Option<u32>,
     ) -> Result<(), EffectError> {
         if path.exists() {
             return Ok(());
         }
-        let value = secret::make(name, origin, camera, &self.logins)?;
+        let value = secret::make(name, origin, login, &self.logins, None)?;
         self.effects
             .write_file(path, 0o600, owner, value.as_bytes())
     }

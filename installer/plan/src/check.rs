@@ -1,5 +1,6 @@
 //! What is checked before the first effect.
 
+use installer_render::{login_name, login_variable};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,12 +42,12 @@ impl Finding {
     }
 }
 
-pub(crate) fn login_missing(camera: &str, reason: &str) -> Finding {
-    let variable = format!("STAKEOUT_LOGIN_{}", camera.to_uppercase().replace('-', "_"));
+pub(crate) fn login_missing(key: &str, reason: &str) -> Finding {
+    let variable = login_variable(key);
     Finding::new(
         Severity::Error,
         "login-missing",
-        format!("no login for camera `{camera}`: {reason}"),
+        format!("no login for {}: {reason}", login_name(key)),
         format!("answer at a terminal, set {variable}=user:password, or mend `credentials`"),
     )
 }

@@ -121,8 +121,9 @@ pub enum HostAction {
         name: SecretName,
         path: Utf8PathBuf,
         origin: SecretOrigin,
-        /// Whose login it is, where the origin is a camera.
-        camera: Option<String>,
+        /// Key of the profile's login that it holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        login: Option<String>,
         owner: Option<String>,
     },
     WriteFile {

@@ -2,10 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use installer_render::{SecretOrigin, secret_purposes};
+use installer_render::{SecretOrigin, login_key, secret_purposes};
 use installer_spec::Profile;
 
 use crate::facts::SecretFact;
+
+/// Key of the profile's login that a new secret holds.
+pub(crate) fn login_of(purpose: &str, origin: SecretOrigin) -> Option<String> {
+    let named = matches!(
+        origin,
+        SecretOrigin::Login | SecretOrigin::LoginUser | SecretOrigin::LoginPassword
+    );
+    named.then(|| login_key(purpose)).flatten()
+}
 
 /// The version of each secret that will be in force, and how a new one is made.
 pub(crate) fn choose_secrets(

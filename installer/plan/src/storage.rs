@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use installer_spec::{Profile, Source, TestSource, When};
+use installer_spec::{Profile, Provider, Source, TestSource, When};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Finding, Severity};
@@ -86,6 +86,11 @@ pub(crate) fn retention_finding(storage: &StorageEstimate, promise: Promise) -> 
         _ => "the oldest footage goes first; give it more room, or lower the cameras' bit rate",
     };
     Some(Finding::new(severity, "retention-short", message, help))
+}
+
+/// Whether footage stays on the site's own disk.
+pub(crate) fn keeps_here(profile: &Profile) -> bool {
+    !matches!(profile.storage.provider, Provider::S3(_))
 }
 
 /// Computes how many days of footage the site can hold.

@@ -6,10 +6,13 @@ use std::net::SocketAddr;
 
 use agent_config::{AgentConfig, CameraConfig, HttpConfig, RecordPolicy, TlsFiles, UploadConfig};
 use camino::Utf8PathBuf;
-use installer_spec::{Camera, EventSink, Isolation, Keeper, Profile, Source, When};
+use installer_spec::{Camera, Isolation, Keeper, Profile, Source, When};
 use serde::{Deserialize, Serialize};
 use url::Url;
-use vault_api::{AccountConfig, ProviderConfig, TlsConfig, VaultConfig, WebhookConfig};
+use vault_api::{AccountConfig, TlsConfig, VaultConfig};
+
+use crate::secret::SecretOrigin;
+use crate::store::{integrations, provider, store_secrets};
 
 /// User name with which the test camera is watched.
 pub const TEST_CAMERA_USER: &str = "viewer";
@@ -18,24 +21,15 @@ pub const TEST_CAMERA_USER: &str = "viewer";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
+    /// What the vault uses: an object store, a broker.
+    Store,
     Vault,
     TestCamera,
     Agent,
 }
 
-/// How a secret's value comes to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SecretOrigin {
-    /// 32 random bytes in hex, made where it is kept.
-    Random,
-    /// [`TEST_CAMERA_USER`] and a random password.
-    RandomLogin,
-    /// The login that the profile names for the camera.
-    Camera,
-}
-
-/// The services of a site in starting order, by name and role.
+/// The services of a site in starting order, by name and role; its [`stores`](crate::stores()) come
+/// before them.
 pub fn service_names(profile: &Profile) -> Vec<(String, Role)> {
     let mut names = Vec::new();
     if profile.storage.keeper == Keeper::Vault {
@@ -77,7 +71,7 @@ pub fn secret_purposes(profile: &Profile) -> BTreeMap<String, SecretOrigin> {
                     purposes.insert(purpose.to_owned(), SecretOrigin::Random);
                 }
             }
-            Role::TestCamera => {}
+            Role::TestCamera | Role::Store => {}
         }
     }
     for camera in &profile.cameras {
@@ -89,26 +83,20 @@ pub fn secret_purposes(profile: &Profile) -> BTreeMap<String, SecretOrigin> {
                 credentials: Some(_),
                 ..
             } => {
-                purposes.insert(camera_secret(&camera.name), SecretOrigin::Camera);
+                purposes.insert(camera_secret(&camera.name), SecretOrigin::Login);
             }
             Source::Rtsp {
                 credentials: None, ..
             } => {}
         }
     }
-    for (index, _) in profile.events.iter().enumerate() {
-        purposes.insert(webhook_name(index), SecretOrigin::Random);
-    }
+    purposes.extend(store_secrets(profile));
     purposes
 }
 
 /// Purpose of a camera's login.
 pub fn camera_secret(camera: &str) -> String {
     format!("camera-{camera}-login")
-}
-
-fn webhook_name(index: usize) -> String {
-    format!("webhook-{}", index + 1)
 }
 
 /// Where things of a site are on a target.
@@ -146,15 +134,7 @@ pub(crate) fn json<T: Serialize>(value: &T) -> String {
 /// What the vault is told.
 pub(crate) fn vault_config(place: &impl Placement, service: &str) -> VaultConfig {
     let profile = place.profile();
-    let webhooks = profile.events.iter().enumerate().map(|(index, sink)| {
-        let EventSink::Webhook { url } = sink;
-        let name = webhook_name(index);
-        WebhookConfig {
-            secret_file: place.secret(&name),
-            url: url.clone(),
-            name,
-        }
-    });
+    let integrations = integrations(place);
     VaultConfig {
         version: 1,
         site: profile.site.clone(),
@@ -172,17 +152,15 @@ pub(crate) fn vault_config(place: &impl Placement, service: &str) -> VaultConfig
             secret_key_file: place.secret("vault-secret-key"),
             handoff: place.handoff().into_iter().collect(),
         },
-        provider: ProviderConfig::Filesystem {
-            path: place.recordings(),
-        },
+        provider: provider(place),
         retention: vault_api::Retention {
             age_seconds: profile.storage.retention.map(|age| age.as_secs()),
             quota_bytes: profile.storage.quota,
             reserve_bytes: None,
         },
-        webhooks: webhooks.collect(),
-        mqtt: Vec::new(),
-        amqp: Vec::new(),
+        webhooks: integrations.webhooks,
+        mqtt: integrations.mqtt,
+        amqp: integrations.amqp,
     }
 }
 

@@ -74,10 +74,11 @@ pub struct Inputs<'a> {
 pub fn render(inputs: &Inputs<'_>) -> Vec<Service> {
     service_names(inputs.profile)
         .into_iter()
-        .map(|(name, role)| match role {
-            Role::Vault => vault(inputs, name),
-            Role::TestCamera => test_camera(inputs, name),
-            Role::Agent => agent(inputs, name),
+        .filter_map(|(name, role)| match role {
+            Role::Vault => Some(vault(inputs, name)),
+            Role::TestCamera => Some(test_camera(inputs, name)),
+            Role::Agent => Some(agent(inputs, name)),
+            Role::Store => None,
         })
         .collect()
 }

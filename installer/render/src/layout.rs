@@ -138,6 +138,11 @@ impl Layout {
         self.data.join("recordings")
     }
 
+    /// What an object store or a broker of the site's own keeps.
+    pub fn store(&self, service: &str) -> Utf8PathBuf {
+        self.data.join(service)
+    }
+
     pub fn logs(&self) -> Utf8PathBuf {
         self.data.join("logs")
     }

@@ -8,11 +8,14 @@ mod configuration;
 pub mod docker;
 pub mod host;
 mod layout;
+mod secret;
+mod store;
 mod unit;
 
 pub use configuration::{
-    RenderedFile, Role, SecretOrigin, TEST_CAMERA_USER, camera_secret, secret_purposes,
-    service_names,
+    RenderedFile, Role, TEST_CAMERA_USER, camera_secret, secret_purposes, service_names,
 };
 pub use layout::{Layout, SecretName};
+pub use secret::{SERVICE_USER, SecretOrigin, base_of, login_key, login_name, login_variable};
+pub use store::{Store, stores};
 pub use unit::{RenderError, UnitContext, render_unit};

@@ -6,8 +6,8 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 
 use crate::profile::{
-    Camera, Credentials, EventSink, Isolation, Keeper, Profile, Provider, Record, Source,
-    TargetChoice, TestSource, When,
+    Broker, Camera, Credentials, EventSink, Isolation, Keeper, Profile, Provider, Record, S3,
+    Source, Storage, TargetChoice, TestSource, When,
 };
 use crate::units::{format_bytes, format_duration};
 
@@ -136,7 +136,7 @@ pub(crate) struct ListDocument {
 
 /// `ask`, `env:NAME` (a variable that holds `user:password`), `file:PATH` (user and password), or
 /// one of them as a mapping.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged, rename = "Credentials")]
 enum CredentialsDocument {
     Reference(
@@ -146,7 +146,7 @@ enum CredentialsDocument {
     Environment(EnvironmentDocument),
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "LoginFile")]
 struct FileDocument {
     /// `user:password`, or the user on the first line and the password on the second.
@@ -154,7 +154,7 @@ struct FileDocument {
     file: String,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "LoginVariable")]
 struct EnvironmentDocument {
     /// The variable holds `user:password`.
@@ -220,6 +220,26 @@ struct StorageDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = BYTES), example = &"2TiB")]
     quota: Option<String>,
+    /// For `s3`: where it answers; Amazon's own for the region if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^[hH][tT][tT][pP][sS]?:"))]
+    endpoint: Option<String>,
+    /// For `s3`; `us-east-1` at an endpoint that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^[a-z0-9-]+$"), example = &"eu-central-1")]
+    region: Option<String>,
+    /// For `s3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"))]
+    bucket: Option<String>,
+    /// For `s3`: put before every key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1))]
+    prefix: Option<String>,
+    /// For `s3`: the access key as user, the secret key as password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CredentialsDocument")]
+    credentials: Option<CredentialsDocument>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -228,6 +248,8 @@ struct StorageDocument {
 enum ProviderWord {
     #[default]
     Filesystem,
+    Minio,
+    S3,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -239,12 +261,57 @@ enum KeeperWord {
     Agent,
 }
 
+/// Who hears of new recordings.
 #[derive(Debug, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename = "Event")]
-struct EventDocument {
+#[serde(untagged, rename = "Event")]
+enum EventDocument {
+    Webhook(WebhookDocument),
+    Mqtt(MqttDocument),
+    Amqp(AmqpDocument),
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "WebhookEvent")]
+struct WebhookDocument {
     /// Receives one POST per recording.
     #[schemars(regex(pattern = "^[hH][tT][tT][pP][sS]?:"), example = &"https://example.org/hook")]
     webhook: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "MqttEvent")]
+struct MqttDocument {
+    /// `deploy`: a broker of the site's own. Else the URL of one that runs.
+    #[schemars(regex(pattern = "^(deploy$|[mM][qQ][tT][tT][sS]?:)"), example = &"mqtts://broker:8883")]
+    mqtt: String,
+    /// `stakeout/SITE/recordings` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1))]
+    topic: Option<String>,
+    /// The broker's login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CredentialsDocument")]
+    credentials: Option<CredentialsDocument>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "AmqpEvent")]
+struct AmqpDocument {
+    /// `deploy`: a broker of the site's own. Else the URL of one that runs.
+    #[schemars(regex(pattern = "^(deploy$|[aA][mM][qQ][pP][sS]?:)"), example = &"amqps://broker:5671")]
+    amqp: String,
+    /// A topic exchange, made where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 255))]
+    exchange: Option<String>,
+    /// `stakeout.SITE.recordings` if neither it nor an exchange is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 255))]
+    queue: Option<String>,
+    /// The broker's login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CredentialsDocument")]
+    credentials: Option<CredentialsDocument>,
 }
 
 /// The JSON schema (draft 2020-12) of the profile, for editors.
@@ -276,7 +343,6 @@ fn style() -> serde_saphyr::SerializerOptions {
 
 impl From<&Profile> for Document {
     fn from(profile: &Profile) -> Self {
-        let Provider::Filesystem { path } = &profile.storage.provider;
         Self {
             version: 1,
             site: profile.site.clone(),
@@ -293,23 +359,83 @@ impl From<&Profile> for Document {
                 },
             },
             cameras: profile.cameras.iter().map(CameraDocument::from).collect(),
-            storage: StorageDocument {
-                provider: ProviderWord::Filesystem,
-                path: path.as_ref().map(ToString::to_string),
-                keeper: match profile.storage.keeper {
-                    Keeper::Vault => KeeperWord::Vault,
-                    Keeper::Agent => KeeperWord::Agent,
-                },
-                retention: profile.storage.retention.map(format_duration),
-                quota: profile.storage.quota.map(format_bytes),
+            storage: StorageDocument::from(&profile.storage),
+            events: profile.events.iter().map(EventDocument::from).collect(),
+        }
+    }
+}
+
+impl From<&Storage> for StorageDocument {
+    fn from(storage: &Storage) -> Self {
+        let blank = Self {
+            path: storage.path.as_ref().map(ToString::to_string),
+            keeper: match storage.keeper {
+                Keeper::Vault => KeeperWord::Vault,
+                Keeper::Agent => KeeperWord::Agent,
             },
-            events: profile
-                .events
-                .iter()
-                .map(|EventSink::Webhook { url }| EventDocument {
-                    webhook: url.to_string(),
+            retention: storage.retention.map(format_duration),
+            quota: storage.quota.map(format_bytes),
+            ..Self::default()
+        };
+        match &storage.provider {
+            Provider::Filesystem => blank,
+            Provider::Minio => Self {
+                provider: ProviderWord::Minio,
+                ..blank
+            },
+            Provider::S3(S3 {
+                endpoint,
+                region,
+                bucket,
+                prefix,
+                credentials,
+            }) => Self {
+                provider: ProviderWord::S3,
+                endpoint: endpoint.as_ref().map(ToString::to_string),
+                region: Some(region.clone()),
+                bucket: Some(bucket.clone()),
+                prefix: prefix.clone(),
+                credentials: credentials_document(credentials),
+                ..blank
+            },
+        }
+    }
+}
+
+impl From<&EventSink> for EventDocument {
+    fn from(sink: &EventSink) -> Self {
+        let parts = |broker: &Broker| match broker {
+            Broker::Deploy => ("deploy".to_owned(), None),
+            Broker::External { url, credentials } => (
+                url.to_string(),
+                credentials.as_ref().and_then(credentials_document),
+            ),
+        };
+        match sink {
+            EventSink::Webhook { url } => Self::Webhook(WebhookDocument {
+                webhook: url.to_string(),
+            }),
+            EventSink::Mqtt { broker, topic } => {
+                let (mqtt, credentials) = parts(broker);
+                Self::Mqtt(MqttDocument {
+                    mqtt,
+                    topic: topic.clone(),
+                    credentials,
                 })
-                .collect(),
+            }
+            EventSink::Amqp {
+                broker,
+                exchange,
+                queue,
+            } => {
+                let (amqp, credentials) = parts(broker);
+                Self::Amqp(AmqpDocument {
+                    amqp,
+                    exchange: exchange.clone(),
+                    queue: queue.clone(),
+                    credentials,
+                })
+            }
         }
     }
 }

@@ -50,20 +50,38 @@ pub(crate) const RECORD: Keys = Keys {
 };
 pub(crate) const STORAGE: Keys = Keys {
     owner: "`storage`",
-    known: &["provider", "path", "keeper", "retention", "quota"],
+    known: &[
+        "provider",
+        "path",
+        "keeper",
+        "retention",
+        "quota",
+        "endpoint",
+        "region",
+        "bucket",
+        "prefix",
+        "credentials",
+    ],
     later: &[],
 };
-const USE_WEBHOOK: &str = "use `webhook: URL`";
+const USE_OTHERS: &str = "use `webhook`, `mqtt` or `amqp`";
 pub(crate) const EVENT: Keys = Keys {
     owner: "an entry of `events`",
-    known: &["webhook"],
+    known: &[
+        "webhook",
+        "mqtt",
+        "topic",
+        "amqp",
+        "exchange",
+        "queue",
+        "credentials",
+    ],
     later: &[
-        ("mqtt", USE_WEBHOOK),
-        ("amqp", USE_WEBHOOK),
-        ("rabbitmq", USE_WEBHOOK),
-        ("kafka", USE_WEBHOOK),
-        ("nats", USE_WEBHOOK),
-        ("sqs", USE_WEBHOOK),
+        ("rabbitmq", "write `amqp: deploy` or `amqp: amqps://HOST`"),
+        ("mosquitto", "write `mqtt: deploy` or `mqtt: mqtts://HOST`"),
+        ("kafka", USE_OTHERS),
+        ("nats", USE_OTHERS),
+        ("sqs", USE_OTHERS),
     ],
 };
 pub(crate) const ALL: [Keys; 7] = [PROFILE, AGENTS, CAMERA, CREDENTIALS, RECORD, STORAGE, EVENT];
@@ -130,7 +148,7 @@ mod tests {
             (CREDENTIALS, vec!["LoginFile", "LoginVariable"]),
             (RECORD, vec!["RecordTimes"]),
             (STORAGE, vec!["Storage"]),
-            (EVENT, vec!["Event"]),
+            (EVENT, vec!["WebhookEvent", "MqttEvent", "AmqpEvent"]),
         ] {
             let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();
             assert_eq!(keys(&names), known, "{names:?}");

@@ -129,6 +129,8 @@ pub enum When {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
+    /// The site's data directory, whatever keeps the footage; absent, the target chooses.
+    pub path: Option<Utf8PathBuf>,
     pub provider: Provider,
     pub keeper: Keeper,
     /// Age at which footage goes.
@@ -139,8 +141,24 @@ pub struct Storage {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provider {
-    /// `path` is the site's data directory; absent, the target chooses.
-    Filesystem { path: Option<Utf8PathBuf> },
+    /// Below the data directory.
+    Filesystem,
+    /// An object store of the site's own, with its data below the data directory.
+    Minio,
+    /// An object store that somebody else runs.
+    S3(S3),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3 {
+    /// Where it answers; Amazon's own for the region if absent.
+    pub endpoint: Option<Url>,
+    pub region: String,
+    pub bucket: String,
+    /// Put before every key.
+    pub prefix: Option<String>,
+    /// User is the access key, password the secret key.
+    pub credentials: Credentials,
 }
 
 /// Who keeps the footage.
@@ -157,4 +175,28 @@ pub enum Keeper {
 pub enum EventSink {
     /// Receives one POST per recording.
     Webhook { url: Url },
+    /// Hears of each recording at a topic; the vault's own if absent.
+    Mqtt {
+        broker: Broker,
+        topic: Option<String>,
+    },
+    /// Hears of each recording at an exchange or in a queue; a queue of the vault's own if neither
+    /// is given.
+    Amqp {
+        broker: Broker,
+        exchange: Option<String>,
+        queue: Option<String>,
+    },
+}
+
+/// Who runs the broker that events go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Broker {
+    /// It comes with the site.
+    Deploy,
+    /// It is there. The URL holds neither user nor password.
+    External {
+        url: Url,
+        credentials: Option<Credentials>,
+    },
 }

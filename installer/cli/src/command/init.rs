@@ -3,6 +3,7 @@
 use agent_api::ProbeReport;
 use installer_host::programs_folder;
 use installer_plan::Severity;
+use installer_render::login_name;
 use installer_spec::{
     Agents, Camera, Isolation, Keeper, Login, Profile, Provider, Record, Source, Storage,
     TargetChoice, TestSource, When,
@@ -159,7 +160,7 @@ async fn ask_camera_details(
             return Ok(Some(Wanted { camera, login }));
         };
         if failure.kind == agent_api::ProbeFailureKind::Unauthorized {
-            login = crate::site::ask_login(name);
+            login = crate::site::ask_login(&login_name(name));
             if login.is_some() {
                 continue;
             }
@@ -242,7 +243,8 @@ fn storage(arguments: &args::Init) -> Result<Storage, CommandError> {
         .map(crate::site::absolute)
         .transpose()?;
     Ok(Storage {
-        provider: Provider::Filesystem { path },
+        path,
+        provider: Provider::Filesystem,
         keeper: Keeper::Vault,
         retention,
         quota,

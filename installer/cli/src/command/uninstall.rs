@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::args;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::images;
+use crate::images::{self, UnverifiedImages};
 use crate::progress::Progress;
 use crate::site::{Site, absolute};
 use crate::target::{OnEngine, Seen, Target};
@@ -113,7 +113,11 @@ impl Place {
             }
             Target::Docker => {
                 let connection = connect(Origin::read()).await?;
-                let images = images::find(&self.images, &connection.platform);
+                let images = images::find(
+                    &self.images,
+                    &connection.platform,
+                    UnverifiedImages::Refused,
+                );
                 let wanted = Wanted {
                     site: &self.site,
                     profile: None,

@@ -30,8 +30,12 @@ pub enum DockerAction {
         name: SecretName,
         path: Utf8PathBuf,
         origin: SecretOrigin,
-        /// Whose login it is, where the origin is a camera.
-        camera: Option<String>,
+        /// Key of the profile's login that it holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        login: Option<String>,
+        /// The secret that it is made of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<Utf8PathBuf>,
         owner: u32,
     },
     /// A new authority of the site, and the trust in it. Paths are folders.
@@ -40,9 +44,12 @@ pub enum DockerAction {
         trust: Utf8PathBuf,
         owner: u32,
     },
-    /// A certificate from the authority in `authority`, with a new key.
+    /// A certificate from the authority in `authority`, with a new key. `certificate` and `key` are
+    /// files in `folder`.
     IssueCertificate {
         service: String,
+        certificate: String,
+        key: String,
         names: BTreeSet<String>,
         authority: Utf8PathBuf,
         folder: Utf8PathBuf,
@@ -121,9 +128,14 @@ pub struct NetworkSpec {
 pub struct ContainerSpec {
     pub name: String,
     pub service: String,
-    /// The image's ID: the digest of its configuration.
+    /// The image's ID, which is the digest of its configuration; of other people's the reference.
     pub image: String,
     pub command: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// Folders in memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scratch: Vec<Utf8PathBuf>,
     /// User and group number.
     pub user: u32,
     /// The network that it starts in; others are joined by [`DockerAction::Connect`].

@@ -3,7 +3,7 @@
 use installer_render::docker::Site;
 use installer_spec::{Profile, Source};
 
-use super::{DockerFacts, Ownership};
+use super::{DockerFacts, ImageStanding, Ownership};
 use crate::check::{Finding, Severity, login_missing};
 use crate::show::human_bytes;
 use crate::storage::{Promise, StorageEstimate, retention_finding};
@@ -67,7 +67,18 @@ pub(super) fn findings(
     for container in &site.containers {
         let image = facts.images.get(&container.image);
         let obtainable = image.is_some_and(|i| i.present.is_some() || i.source.is_some());
-        if !obtainable {
+        if let Some(image) = image
+            && image.standing == ImageStanding::Unverified
+        {
+            error(
+                "image-unverified",
+                format!(
+                    "nobody has looked up the digest of image `{}`, which service `{}` would run",
+                    image.reference, container.service
+                ),
+                "run `stakeout catalogue refresh` where there is a network, or insist with                  --allow-unverified-images",
+            );
+        } else if !obtainable {
             let reference = image.map_or(container.image.name(), |image| &image.reference);
             error(
                 "image-missing",
@@ -110,6 +121,7 @@ fn warnings(
     let mut found = Vec::new();
     match storage {
         Some(storage) => found.extend(retention_finding(storage, promise)),
+        None if facts.disk.is_some() => {}
         None => found.push(Finding::new(
             Severity::Warning,
             "disk-unknown",

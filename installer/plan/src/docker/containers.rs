@@ -15,6 +15,8 @@ use crate::plan::{Change, Condition};
 
 /// A vault that repairs a big catalogue, on a slow card, is up by then.
 const READY_SECONDS: u64 = 60;
+/// RabbitMQ makes its database at the first start, and each look at it starts a virtual machine.
+const STORE_READY_SECONDS: u64 = 180;
 /// Agents finish their files within 2 s, the vault its requests within 5 s.
 const STOP_SECONDS: u64 = 20;
 
@@ -51,7 +53,12 @@ impl Draft<'_> {
     /// The container's specification and its digest; nothing where its image cannot be had.
     fn spec(&self, container: &Container) -> Option<(ContainerSpec, Digest)> {
         let image = self.facts.images.get(&container.image)?;
-        let image = image.wanted.clone().or_else(|| image.present.clone())?;
+        // What another's image has for an ID is known when it is there; its reference is known now.
+        let image = if container.image.is_ours() {
+            image.wanted.clone().or_else(|| image.present.clone())?
+        } else {
+            image.reference.clone()
+        };
         let binds = container.mounts.iter().map(|mount| Bind {
             source: self.facts.data.join(&mount.source),
             target: mount.target.clone(),
@@ -62,6 +69,8 @@ impl Draft<'_> {
             service: container.service.clone(),
             image,
             command: container.command.clone(),
+            environment: container.environment.clone(),
+            scratch: container.scratch.clone(),
             user: self.facts.owner,
             network: container.networks.first().map(|n| self.object_name(n)),
             binds: binds.collect(),
@@ -131,7 +140,7 @@ impl Draft<'_> {
                         from: name.clone(),
                         to: next.clone(),
                         digest: digest.clone(),
-                        deadline_seconds: READY_SECONDS,
+                        deadline_seconds: ready_seconds(container.role),
                     };
                     let id = format!("service {} (replaced)", container.service);
                     self.push(Change::Change, id, action);
@@ -196,17 +205,24 @@ impl Draft<'_> {
             service: service.clone(),
             name: name.to_owned(),
             digest: digest.clone(),
-            deadline_seconds: READY_SECONDS,
+            deadline_seconds: ready_seconds(container.role),
         };
         let action = DockerAction::StartContainer {
             name: name.to_owned(),
         };
         let kind = match container.role {
             Role::TestCamera => "test camera",
-            Role::Vault | Role::Agent => "service",
+            Role::Vault | Role::Agent | Role::Store => "service",
         };
         self.push(change, format!("{kind} {service}"), action)
             .settle = Some(condition);
+    }
+}
+
+fn ready_seconds(role: Role) -> u64 {
+    match role {
+        Role::Store => STORE_READY_SECONDS,
+        Role::Vault | Role::TestCamera | Role::Agent => READY_SECONDS,
     }
 }
 

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_render::docker::{Component, ROOT, Reach, Site, certificates};
-use installer_render::{Layout, Role, SecretName, SecretOrigin, service_names};
-use installer_spec::{Keeper, Profile};
+use installer_render::docker::{Component, ROOT, Reach, Site, certificate_files, certificates};
+use installer_render::{
+    Layout, Role, SecretName, SecretOrigin, Store, base_of, service_names, stores,
+};
+use installer_spec::{Keeper, Profile, Provider};
 
 use super::{DockerAction, DockerFacts, NetworkSpec, Ownership, labels, object_name};
 use crate::check::Finding;
@@ -13,6 +15,7 @@ use crate::digest::Digest;
 use crate::facts::PathFact;
 use crate::plan::{Action, Change, Operation, Plan, Step};
 use crate::receipt::Owned;
+use crate::secret::login_of;
 use crate::storage::StorageEstimate;
 use crate::text::{difference, text_digest};
 
@@ -99,6 +102,9 @@ impl<'a> Draft<'a> {
             (self.layout.secrets(), 0o711, 0),
             (self.layout.agents(), 0o711, owner),
         ];
+        for store in stores(self.profile) {
+            wanted.push((self.layout.store(store.name()), 0o700, owner));
+        }
         let certified = certificates(self.profile);
         if !certified.is_empty() {
             wanted.push((self.layout.tls(), 0o711, 0));
@@ -110,7 +116,9 @@ impl<'a> Draft<'a> {
         }
         if self.profile.storage.keeper == Keeper::Vault {
             wanted.push((self.layout.vault(), 0o700, owner));
-            wanted.push((self.layout.recordings(), 0o750, owner));
+            if self.profile.storage.provider == Provider::Filesystem {
+                wanted.push((self.layout.recordings(), 0o750, owner));
+            }
         }
         for (name, role) in service_names(self.profile) {
             if role == Role::Agent {
@@ -137,7 +145,9 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn secrets(&mut self, secrets: &BTreeMap<String, (u32, Option<SecretOrigin>)>) {
-        for (purpose, (version, origin)) in secrets {
+        let is_made = |purpose: &str| base_of(purpose).is_some();
+        let (made, first): (Vec<_>, Vec<_>) = secrets.iter().partition(|(p, _)| is_made(p));
+        for (purpose, (version, origin)) in first.into_iter().chain(made) {
             let name = SecretName {
                 purpose: purpose.clone(),
                 version: *version,
@@ -149,16 +159,14 @@ impl<'a> Draft<'a> {
                 self.unchanged += 1;
                 continue;
             };
-            let (word, camera) = match origin {
-                SecretOrigin::Random => ("random", None),
-                SecretOrigin::RandomLogin => ("random login", None),
-                SecretOrigin::Camera => {
-                    let camera = purpose.strip_prefix("camera-");
-                    let camera = camera.and_then(|p| p.strip_suffix("-login"));
-                    ("from the profile's source", camera.map(str::to_owned))
-                }
-            };
-            let id = format!("secret {name} ({word})");
+            let base = base_of(purpose).and_then(|base| {
+                let (version, _) = secrets.get(base)?;
+                Some(self.layout.secret(&SecretName {
+                    purpose: base.to_owned(),
+                    version: *version,
+                }))
+            });
+            let id = format!("secret {name} ({})", origin.words());
             let change = if *version == 1 {
                 Change::Add
             } else {
@@ -168,7 +176,8 @@ impl<'a> Draft<'a> {
                 name,
                 path,
                 origin,
-                camera,
+                login: login_of(purpose, origin),
+                base,
                 owner: self.facts.owner,
             };
             self.push(change, id, action);
@@ -203,7 +212,8 @@ impl<'a> Draft<'a> {
         }
         for (service, names) in wanted {
             let folder = self.layout.certificate(&service);
-            for name in ["tls.crt", "tls.key"] {
+            let files = certificate_files(&service);
+            for name in [files.certificate, files.key] {
                 self.wanted_files.insert(folder.join(name));
             }
             let fact = self.facts.certificates.services.get(&service);
@@ -220,6 +230,8 @@ impl<'a> Draft<'a> {
             let id = format!("certificate of {service} ({})", listed.join(", "));
             let action = DockerAction::IssueCertificate {
                 service,
+                certificate: files.certificate.to_owned(),
+                key: files.key.to_owned(),
                 names,
                 authority: authority.clone(),
                 folder,
@@ -330,6 +342,18 @@ impl<'a> Draft<'a> {
             }
         }
         let before = self.facts.receipt.as_ref();
+        // What was stored stays, and is known to be ours, until the site's data goes.
+        let mut kept = Store::ALL
+            .map(|store| self.layout.store(store.name()))
+            .to_vec();
+        kept.push(self.layout.recordings());
+        let kept: Vec<_> = before
+            .into_iter()
+            .flat_map(|receipt| &receipt.owned.directories)
+            .filter(|path| kept.contains(path))
+            .cloned()
+            .collect();
+        self.owned.directories.extend(kept);
         let gone: Vec<_> = before
             .into_iter()
             .flat_map(|receipt| &receipt.owned.directories)

@@ -86,6 +86,21 @@ pub struct ImageFact {
     /// ID that this release says it must have.
     pub wanted: Option<String>,
     pub source: Option<ImageSource>,
+    #[serde(default)]
+    pub standing: ImageStanding,
+}
+
+/// Whether what is in an image is known beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageStanding {
+    /// By its digest.
+    #[default]
+    Pinned,
+    /// Nobody has looked its digest up.
+    Unverified,
+    /// The same, and the owner insists (`--allow-unverified-images`).
+    Insisted,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use super::{DockerAction, DockerFacts, checks};
 use crate::host::PlanError;
 use crate::plan::{Action, Plan};
 use crate::secret::choose_secrets;
-use crate::storage::{Promise, estimate};
+use crate::storage::{Promise, estimate, keeps_here};
 
 /// Returns the steps that bring an engine to the profile, in the order in which they are done.
 ///
@@ -40,6 +40,7 @@ pub fn plan(
     });
     let storage = facts
         .disk
+        .filter(|_| keeps_here(profile))
         .map(|disk| estimate(profile, &facts.cameras, disk));
     let findings = checks::findings(profile, facts, &site, storage.as_ref(), promise);
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use camino::Utf8PathBuf;
-use installer_render::Layout;
+use installer_render::{Layout, Store};
 
 use super::{DockerAction, DockerFacts, FILES, Ownership, object_name};
 use crate::host::Level;
@@ -33,7 +33,16 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &DockerFacts) -> Plan {
         .filter(|(name, fact)| fact.ownership == Ownership::Ours && **name != files)
         .map(|(name, _)| name)
         .collect();
-    names.sort_by_key(|name| (name.starts_with(&vault), name.contains(".camera-")));
+    // What the vault writes to outlives it.
+    let store = |name: &str| {
+        Store::ALL
+            .iter()
+            .any(|s| name.starts_with(&object_name(site, s.name())))
+    };
+    names.sort_by_key(|name| {
+        let camera = name.contains(".camera-");
+        (store(name), name.starts_with(&vault), camera)
+    });
     for name in names {
         let action = DockerAction::RemoveContainer { name: name.clone() };
         push(format!("container {name}"), action);
@@ -50,6 +59,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &DockerFacts) -> Plan {
     }
     if level >= Level::Data {
         gone.extend([layout.agents(), layout.vault(), layout.recordings()]);
+        gone.extend(Store::ALL.map(|store| layout.store(store.name())));
     }
     for path in gone.iter().filter(|path| facts.paths.contains_key(*path)) {
         let action = DockerAction::RemoveDirectory {

@@ -1,6 +1,7 @@
 //! What must hold before the first effect on a host.
 
 use installer_render::host::Program;
+use installer_render::stores;
 use installer_spec::{Keeper, Profile};
 
 use crate::check::{Finding, Severity, login_missing};
@@ -15,7 +16,7 @@ pub(super) fn findings(
     profile: &Profile,
     facts: &Facts,
     programs: &[Program],
-    storage: &StorageEstimate,
+    storage: Option<&StorageEstimate>,
     promise: Promise,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -96,7 +97,16 @@ pub(super) fn findings(
     for (camera, reason) in &facts.missing_logins {
         found.push(login_missing(camera, reason));
     }
-    found.extend(retention_finding(storage, promise));
+    for store in stores(profile) {
+        let name = store.name();
+        found.push(Finding::new(
+            Severity::Error,
+            "target-cannot-deploy",
+            format!("the host target cannot deploy `{name}`"),
+            "set `target: docker`, or name one that runs",
+        ));
+    }
+    found.extend(storage.and_then(|storage| retention_finding(storage, promise)));
     found.extend(warnings(profile, facts));
     found
 }

@@ -7,7 +7,7 @@ use installer_render::host::{Program, Service};
 use installer_render::{
     Layout, Role, SecretName, SecretOrigin, UnitContext, render_unit, service_names,
 };
-use installer_spec::{Keeper, Profile};
+use installer_spec::{Keeper, Profile, Provider};
 use serde::Serialize;
 
 use super::{PlanError, unit_name, unit_path, user_name};
@@ -15,6 +15,7 @@ use crate::digest::{Digest, digest_of};
 use crate::facts::{Facts, PathFact, ServiceManager};
 use crate::plan::{Action, Change, HostAction, Operation, Plan, Step};
 use crate::receipt::Owned;
+use crate::secret::login_of;
 use crate::text::{difference, text_digest};
 
 /// A service with everything that starting it depends on.
@@ -105,7 +106,9 @@ impl<'a> Draft<'a> {
                 memory_max_mib: service.memory_max_mib,
                 protect_home,
                 loopback_only: service.role == Role::TestCamera
-                    || (service.role == Role::Vault && self.profile.events.is_empty()),
+                    || (service.role == Role::Vault
+                        && self.profile.events.is_empty()
+                        && !matches!(self.profile.storage.provider, Provider::S3(_))),
             };
             let program = self
                 .facts
@@ -235,15 +238,8 @@ impl<'a> Draft<'a> {
                 self.unchanged += 1;
                 continue;
             };
-            let camera = purpose
-                .strip_prefix("camera-")
-                .and_then(|p| p.strip_suffix("-login"));
-            let (word, camera) = match origin {
-                SecretOrigin::Random => ("random", None),
-                SecretOrigin::RandomLogin => ("random login", None),
-                SecretOrigin::Camera => ("from the profile's source", camera.map(str::to_owned)),
-            };
-            let id = format!("secret {name} ({word})");
+            let login = login_of(purpose, origin);
+            let id = format!("secret {name} ({})", origin.words());
             let change = if *version == 1 {
                 Change::Add
             } else {
@@ -257,7 +253,7 @@ impl<'a> Draft<'a> {
                     name,
                     path,
                     origin,
-                    camera,
+                    login,
                     owner,
                 },
             );
@@ -394,7 +390,7 @@ impl<'a> Draft<'a> {
     pub(super) fn finish(
         self,
         findings: Vec<crate::check::Finding>,
-        storage: crate::storage::StorageEstimate,
+        storage: Option<crate::storage::StorageEstimate>,
     ) -> Plan {
         Plan {
             format: 1,
@@ -407,7 +403,7 @@ impl<'a> Draft<'a> {
             unchanged: self.unchanged,
             owned: self.owned,
             findings,
-            storage: Some(storage),
+            storage,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{PlanError, checks};
 use crate::facts::{Facts, ServiceManager};
 use crate::plan::{Action, HostAction, Plan};
 use crate::secret::choose_secrets;
-use crate::storage::{Promise, estimate};
+use crate::storage::{Promise, estimate, keeps_here};
 
 /// Returns the steps that bring a host to the profile, in the order in which they are done.
 ///
@@ -47,10 +47,14 @@ pub fn plan(
         secrets: &versions,
     };
     let services = render(&inputs);
-    let storage = estimate(profile, &facts.cameras, facts.data.disk);
+    let storage = keeps_here(profile).then(|| estimate(profile, &facts.cameras, facts.data.disk));
     let programs = programs(profile, facts);
     findings.extend(checks::findings(
-        profile, facts, &programs, &storage, promise,
+        profile,
+        facts,
+        &programs,
+        storage.as_ref(),
+        promise,
     ));
 
     let mut draft = Draft::new(profile, facts, &layout);

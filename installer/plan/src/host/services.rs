@@ -92,7 +92,7 @@ impl Draft<'_> {
                     digest,
                     deadline_seconds: READY_SECONDS,
                 },
-                Role::Vault | Role::Agent => Condition::Healthy {
+                Role::Vault | Role::Agent | Role::Store => Condition::Healthy {
                     service,
                     port,
                     digest,

@@ -4,9 +4,11 @@
 //! only when nothing was reported as an error.
 
 mod camera;
+mod event;
 mod list;
 mod login;
 mod site;
+mod store;
 mod url;
 
 use std::collections::HashMap;

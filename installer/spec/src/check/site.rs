@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
-use super::{Checker, DurationLimits, Fields, join, kind_name};
+use super::store::ProviderWord;
+use super::{Checker, DurationLimits, Fields};
 use crate::keys::{self, Words};
-use crate::profile::{
-    Agents, EventSink, Isolation, Keeper, Profile, Provider, Storage, TargetChoice,
-};
+use crate::profile::{Agents, Isolation, Keeper, Profile, Provider, Storage, TargetChoice};
 use crate::tree::{Kind, Node};
 
 const TARGETS: Words<TargetChoice> = Words {
@@ -28,9 +27,13 @@ const KEEPERS: Words<Keeper> = Words {
     known: &[("vault", Keeper::Vault), ("agent", Keeper::Agent)],
     later: &[],
 };
-const PROVIDERS: Words<()> = Words {
-    known: &[("filesystem", ())],
-    later: &["s3", "minio", "azure", "gcs"],
+const PROVIDERS: Words<ProviderWord> = Words {
+    known: &[
+        ("filesystem", ProviderWord::Filesystem),
+        ("minio", ProviderWord::Minio),
+        ("s3", ProviderWord::S3),
+    ],
+    later: &["azure", "gcs"],
 };
 
 const RETENTION: DurationLimits = DurationLimits {
@@ -82,7 +85,8 @@ impl Checker<'_> {
         let storage = match fields.get("storage") {
             Some(node) => self.storage(node),
             None => Some(Storage {
-                provider: Provider::Filesystem { path: None },
+                path: None,
+                provider: Provider::Filesystem,
                 keeper: Keeper::Vault,
                 retention: None,
                 quota: None,
@@ -147,11 +151,22 @@ impl Checker<'_> {
         let quota = fields
             .get("quota")
             .map(|n| self.bytes(n, "storage.quota", LEAST_QUOTA));
-        provider.unwrap_or(Some(()))?;
+        let word = provider.unwrap_or(Some(ProviderWord::Filesystem));
+        let provider = self.provider(&fields, word);
+        if let Some(word) = word
+            && word != ProviderWord::Filesystem
+            && keeper == Some(Some(Keeper::Agent))
+        {
+            self.error(
+                fields.key_place("provider"),
+                "storage.provider",
+                "the vault writes to object stores, and `storage.keeper: agent` leaves it out",
+                "write `keeper: vault`, or `provider: filesystem`",
+            );
+        }
         Some(Storage {
-            provider: Provider::Filesystem {
-                path: path.map_or(Some(None), |p| p.map(Some))?,
-            },
+            path: path.map_or(Some(None), |p| p.map(Some))?,
+            provider: provider?,
             keeper: keeper.unwrap_or(Some(Keeper::Vault))?,
             retention: retention.map_or(Some(None), |r| r.map(Some))?,
             quota: quota.map_or(Some(None), |q| q.map(Some))?,
@@ -182,39 +197,6 @@ impl Checker<'_> {
             "write a directory of its own, for example /srv/stakeout",
         );
         None
-    }
-
-    fn events(&mut self, node: &Node) -> Option<Vec<EventSink>> {
-        let Kind::List(items) = &node.kind else {
-            let message = format!("`events` is a list, not {}", kind_name(node));
-            self.error(
-                node.at,
-                "events",
-                message,
-                "write `events: [ { webhook: URL } ]`",
-            );
-            return None;
-        };
-        let sinks: Vec<_> = items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| self.event(item, &format!("events[{index}]")))
-            .collect();
-        sinks.into_iter().collect()
-    }
-
-    fn event(&mut self, node: &Node, path: &str) -> Option<EventSink> {
-        let before = self.found.len();
-        let fields = self.fields(node, path, keys::EVENT)?;
-        let Some(webhook) = fields.get("webhook") else {
-            if self.found.len() == before {
-                self.missing(fields.at, path, "webhook", "write `webhook: URL`");
-            }
-            return None;
-        };
-        let path = join(path, "webhook");
-        let url = self.webhook(webhook, &path)?;
-        Some(EventSink::Webhook { url })
     }
 
     /// Only the vault sends events.

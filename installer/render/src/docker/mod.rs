@@ -2,12 +2,14 @@
 //!
 //! Each container sees its own part of the site's data below [`ROOT`], and nothing else of it.
 
+mod stores;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use agent_config::TlsFiles;
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{Keeper, Profile, Source, TestSource};
+use installer_spec::{Keeper, Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -16,7 +18,10 @@ use crate::configuration::{
     agent_memory_mib, camera_secret, cameras_of, json, secret_purposes, service_names,
     test_camera_of, vault_config,
 };
-use crate::{Layout, SecretName};
+use crate::store::is_of_vault;
+use crate::{Layout, SecretName, Store};
+
+pub use stores::{CertificateFiles, certificate_files};
 
 /// The site's data directory as containers see it.
 pub const ROOT: &str = "/stakeout";
@@ -34,17 +39,34 @@ const CAMERA_PORT: u16 = 8554;
 pub enum Component {
     Agent,
     Vault,
+    Minio,
+    Mosquitto,
+    Rabbitmq,
 }
 
 impl Component {
-    pub const ALL: [Self; 2] = [Self::Agent, Self::Vault];
+    pub const ALL: [Self; 5] = [
+        Self::Agent,
+        Self::Vault,
+        Self::Minio,
+        Self::Mosquitto,
+        Self::Rabbitmq,
+    ];
 
     /// Its name in the catalogue.
     pub fn name(self) -> &'static str {
         match self {
             Self::Agent => "agent",
             Self::Vault => "vault",
+            Self::Minio => Store::Minio.name(),
+            Self::Mosquitto => Store::Mosquitto.name(),
+            Self::Rabbitmq => Store::Rabbitmq.name(),
         }
+    }
+
+    /// Made by us and coming with the release, so that its ID is known before it is there.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Agent | Self::Vault)
     }
 }
 
@@ -57,6 +79,10 @@ pub struct Container {
     pub image: Component,
     /// Arguments of the image's entry point.
     pub command: Vec<String>,
+    /// Names of files and settings; never a secret.
+    pub environment: BTreeMap<String, String>,
+    /// Folders in memory, for what a program writes and nobody needs later.
+    pub scratch: Vec<Utf8PathBuf>,
     /// Names of [`Network`]s. The first has the way out.
     pub networks: Vec<String>,
     pub mounts: Vec<Mount>,
@@ -117,6 +143,10 @@ pub fn certificates(profile: &Profile) -> BTreeMap<String, BTreeSet<String>> {
         let names = ["vault", "localhost", "127.0.0.1"].map(str::to_owned);
         certificates.insert("vault".to_owned(), BTreeSet::from(names));
     }
+    for store in crate::stores(profile) {
+        let names = [store.name(), "localhost", "127.0.0.1"].map(str::to_owned);
+        certificates.insert(store.name().to_owned(), BTreeSet::from(names));
+    }
     certificates
 }
 
@@ -139,20 +169,30 @@ pub struct Site {
 
 /// Renders the whole site.
 pub fn render(inputs: &Inputs<'_>) -> Site {
-    let containers: Vec<_> = service_names(inputs.profile)
-        .into_iter()
-        .map(|(name, role)| match role {
-            Role::Vault => vault(inputs, name),
-            Role::TestCamera => test_camera(inputs, name),
-            Role::Agent => agent(inputs, name),
-        })
+    let deployed = crate::stores(inputs.profile);
+    let mut containers: Vec<_> = deployed
+        .iter()
+        .map(|store| stores::container(inputs, *store))
         .collect();
+    let services = service_names(inputs.profile).into_iter();
+    containers.extend(services.filter_map(|(name, role)| match role {
+        Role::Vault => Some(vault(inputs, name)),
+        Role::TestCamera => Some(test_camera(inputs, name)),
+        Role::Agent => Some(agent(inputs, name)),
+        Role::Store => None,
+    }));
     let mut networks = Vec::new();
+    if !deployed.is_empty() {
+        networks.push(Network {
+            name: stores::NETWORK.to_owned(),
+            reach: Reach::Internal,
+        });
+    }
     for (name, role) in service_names(inputs.profile) {
         let reach = match role {
             // The vault is in its agents' networks; its own leads out, for webhooks.
             Role::Vault | Role::Agent => Reach::Outside,
-            Role::TestCamera => continue,
+            Role::TestCamera | Role::Store => continue,
         };
         networks.push(Network { name, reach });
     }
@@ -258,17 +298,21 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         contents: json(&vault_config(inputs, &name)),
     };
     let mut mounts = vec![mount(config.path.clone(), MountAccess::Read)];
-    mounts.extend(secret_mounts(inputs, |purpose| {
-        purpose.starts_with("vault-") || purpose.starts_with("webhook-")
-    }));
+    mounts.extend(secret_mounts(inputs, is_of_vault));
     // A folder, not its files: what is renewed in it is seen without a restart.
     mounts.push(mount(
         Inputs::layout().certificate(&name),
         MountAccess::Read,
     ));
     mounts.push(mount(inputs.vault_data(), MountAccess::Write));
-    mounts.push(mount(inputs.recordings(), MountAccess::Write));
+    if inputs.profile.storage.provider == Provider::Filesystem {
+        mounts.push(mount(inputs.recordings(), MountAccess::Write));
+    }
     let mut networks = vec![name.clone()];
+    if !crate::stores(inputs.profile).is_empty() {
+        mounts.push(mount(Inputs::layout().trust(), MountAccess::Read));
+        networks.push(stores::NETWORK.to_owned());
+    }
     networks.extend(
         service_names(inputs.profile)
             .into_iter()
@@ -281,6 +325,8 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         command: ["run", "--config", config.path.as_str()]
             .map(str::to_owned)
             .to_vec(),
+        environment: BTreeMap::new(),
+        scratch: Vec::new(),
         networks,
         mounts,
         health: ["stakeout-vault", "health", "--config", config.path.as_str()]
@@ -323,6 +369,8 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Container {
         command: ["run", "--config", config.path.as_str()]
             .map(str::to_owned)
             .to_vec(),
+        environment: BTreeMap::new(),
+        scratch: Vec::new(),
         networks: vec![name.clone()],
         mounts,
         health: ["stakeout-agent", "health", "--config", config.path.as_str()]
@@ -376,6 +424,8 @@ fn test_camera(inputs: &Inputs<'_>, name: String) -> Container {
         role: Role::TestCamera,
         image: Component::Agent,
         command: command.map(str::to_owned).to_vec(),
+        environment: BTreeMap::new(),
+        scratch: Vec::new(),
         networks: vec![agent],
         mounts,
         config: None,
