@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod acme;
 mod api;
 mod brokers;
 mod container;
