@@ -13,4 +13,5 @@ mod faults;
 mod kill;
 mod repeats;
 mod s3;
+mod scratch;
 mod support;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use vault_api::{Event, Page, Problem, ProviderConfig, Stored, Usage, header};
-use vault_testkit::Minio;
+use vault_testkit::{Files, Minio};
 
 use crate::support::{SECRET, Vault, name};
 
@@ -47,8 +47,13 @@ async fn until_well(vault: &Vault) {
 
 #[tokio::test]
 async fn recordings_go_in_a_bucket_and_come_out_of_it() {
-    let minio = Minio::start();
+    let files = Files::default();
+    let (certificate, key) = files.certificate("minio");
+    let minio = Minio::start_with(files, 0, Some((&certificate, &key)));
     let mut vault = on_bucket(&minio, "footage");
+    if let ProviderConfig::S3 { ca_file, .. } = &mut vault.config.provider {
+        *ca_file = Some(certificate.into());
+    }
     vault.config.retention.quota_bytes = Some(7_000_025);
     vault.start().await;
     let large = vec![7; 7_000_000];
