@@ -226,7 +226,11 @@ async fn a_server_that_is_away_or_says_no_is_told_of_and_tried_again() {
 
 /// Bytes that tell one upload from another; every fifth goes in parts.
 fn footage(number: u64) -> Vec<u8> {
-    let length = if number % 5 == 0 { 6_000_000 } else { 20_000 };
+    let length = if number.is_multiple_of(5) {
+        6_000_000
+    } else {
+        20_000
+    };
     vec![u8::try_from(number % 251).unwrap(); length]
 }
 
