@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use vault_api::read_config;
+use vault_api::{TlsConfig, read_config};
 use vault_catalogue::{Catalogue, CatalogueError};
 use vault_storage::Provider;
 
+use crate::integrations::Integrations;
 use crate::judge::judge;
-use crate::run::{lock, open, prepare, wait};
+use crate::run::{lock, open, wait};
+use crate::tls::read_pair;
 
 /// What was found; a vault that runs has to be stopped first.
 #[derive(Debug, Default)]
@@ -58,6 +60,11 @@ fn damaged(error: anyhow::Error) -> anyhow::Result<Report> {
 pub(crate) fn check(config: &Utf8Path) -> anyhow::Result<Report> {
     let config = read_config(config)?;
     judge(&config)?;
+    // Files that a start would miss.
+    Integrations::read(&config)?;
+    if let Some(TlsConfig::Files { certificate, key }) = &config.tls {
+        read_pair(certificate, key)?;
+    }
     let _lock = lock(&config)?;
     let (catalogue, provider) = match open(&config) {
         Ok(opened) => opened,
@@ -69,13 +76,13 @@ pub(crate) fn check(config: &Utf8Path) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let mut objects = BTreeMap::new();
     wait(async {
-        let catalogue = Mutex::new(catalogue);
-        prepare(&config, &provider, &catalogue).await?;
+        // A bucket is looked at and not made: this command changes nothing.
+        provider.probe().await?;
         let found = provider.walk(|object| {
             objects.insert(object.location, (object.bytes, object.key));
         });
         found.await?;
-        compare(&provider, &catalogue, objects, &mut report).await
+        compare(&provider, &Mutex::new(catalogue), objects, &mut report).await
     })?;
     Ok(report)
 }

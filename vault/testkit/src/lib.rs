@@ -21,6 +21,8 @@ pub struct Part {
     child: Child,
     /// Where it answers.
     pub url: String,
+    /// What it printed before that.
+    pub said: Vec<String>,
     server: Pid,
 }
 
@@ -36,7 +38,7 @@ impl Part {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run ci/parts/{name}: {error}"));
-        let (mut url, mut server) = (None, None);
+        let (mut url, mut server, mut said) = (None, None, Vec::new());
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
             if let Some(pid) = line.strip_prefix("pid ") {
@@ -46,10 +48,12 @@ impl Part {
             if url.is_some() {
                 break;
             }
+            said.push(line);
         }
         Self {
             url: url.unwrap_or_else(|| panic!("ci/parts/{name} failed and said why above")),
             server: server.unwrap(),
+            said,
             child,
         }
     }
@@ -155,4 +159,57 @@ impl Minio {
 pub fn flat(arguments: &[(&str, &str)]) -> Vec<String> {
     let pairs = arguments.iter().flat_map(|(name, value)| [name, value]);
     pairs.map(|text| (*text).to_owned()).collect()
+}
+
+/// A real broker: `mosquitto` or `rabbitmq`.
+#[derive(Debug)]
+pub struct RealBroker {
+    pub part: Part,
+    pub files: Files,
+    kind: &'static str,
+    more: Vec<String>,
+}
+
+impl RealBroker {
+    pub const USER: &str = "vault";
+    pub const PASSWORD: &str = "broker-0123456789abcdef";
+
+    /// `more` are arguments of the part.
+    pub fn start(kind: &'static str, files: Files, more: &[(&str, &str)]) -> Self {
+        Self::start_at(kind, files, 0, flat(more))
+    }
+
+    fn start_at(kind: &'static str, files: Files, port: u16, more: Vec<String>) -> Self {
+        let password = files.write("password", Self::PASSWORD);
+        let data = files.path("data").to_str().unwrap().to_owned();
+        let port = port.to_string();
+        let mut arguments = flat(&[
+            ("--port", &port),
+            ("--data", &data),
+            ("--user", Self::USER),
+            ("--password-file", &password),
+        ]);
+        arguments.extend(more.iter().cloned());
+        let part = Part::start(kind, &arguments);
+        Self {
+            part,
+            files,
+            kind,
+            more,
+        }
+    }
+
+    /// Ends it in order, and returns what starts it again with the same data at the same port.
+    pub fn stop(self) -> impl FnOnce() -> Self {
+        let (port, files) = (self.part.port(), self.files);
+        drop(self.part);
+        move || Self::start_at(self.kind, files, port, self.more)
+    }
+
+    /// The same, without any order.
+    pub fn kill(self) -> impl FnOnce() -> Self {
+        let (port, files) = (self.part.port(), self.files);
+        self.part.kill();
+        move || Self::start_at(self.kind, files, port, self.more)
+    }
 }

@@ -5,10 +5,13 @@
     reason = "a test fails by panicking"
 )]
 
+mod acme;
 mod api;
+mod brokers;
 mod container;
 mod faults;
 mod kill;
 mod repeats;
 mod s3;
+mod scratch;
 mod support;
