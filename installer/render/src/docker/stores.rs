@@ -174,8 +174,9 @@ fn mosquitto(inputs: &Inputs<'_>) -> Container {
         mount(passwords, MountAccess::Read),
         data(Store::Mosquitto, "/mosquitto/data"),
     ]);
-    // It listens once configuration, passwords and certificate were read.
-    mosquitto.health = words(["nc", "-z", "localhost", &port.to_string()]);
+    // It listens once configuration, passwords and certificate were read. Not every BusyBox knows
+    // `-z`; without input this ends as soon as it is connected.
+    mosquitto.health = words(["nc", "-w", "3", "localhost", &port.to_string()]);
     mosquitto.config = Some(config);
     mosquitto
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::files::{Folder, message};
 use installer_spec::{
-    Agents, Camera, Credentials, EventSink, Isolation, Keeper, Login, MemoryLists, Parsed, Profile,
-    Provider, Record, Source, SourceFile, Storage, TargetChoice, TestSource, When, parse, to_yaml,
+    Agents, Broker, Camera, Credentials, EventSink, Isolation, Keeper, Login, MemoryLists, Parsed,
+    Profile, Provider, Record, S3, Source, SourceFile, Storage, TargetChoice, TestS3, When, parse,
+    to_yaml,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -147,9 +148,8 @@ events: [ { webhook: \"https://h/x\" } ]
             camera("t2", Source::Test(TestSource::File("media/car.MP4".into()))),
         ],
         storage: Storage {
-            provider: Provider::Filesystem {
-                path: Some("/srv/stakeout".into()),
-            },
+            path: Some("/srv/stakeout".into()),
+            provider: Provider::Filesystem,
             keeper: Keeper::Vault,
             retention: Some(30 * 86_400 * SECOND),
             quota: Some(2 << 40),
@@ -189,8 +189,42 @@ fn the_least_profile_gets_the_defaults() {
     assert_eq!(cameras[0].record.when, When::Continuous);
     assert_eq!(storage.keeper, Keeper::Vault);
     assert_eq!((storage.retention, storage.quota), (None, None));
-    assert_eq!(storage.provider, Provider::Filesystem { path: None });
+    assert_eq!(storage.path, None);
+    assert_eq!(storage.provider, Provider::Filesystem);
     assert_eq!(events, []);
+}
+
+#[test]
+fn stores_are_deployed_or_named() {
+    let text = "version: 1\nsite: s\ncameras: [ { name: a, test: scene } ]\n\
+                storage: { provider: s3, bucket: footage, endpoint: \"https://s3.local:9000\", \
+                credentials: { env: S3 } }\n\
+                events: [ { mqtt: deploy, topic: a/b }, \
+                { amqp: \"amqps://mq/site\", exchange: x, credentials: { file: mq.login } } ]\n";
+    let Profile {
+        storage, events, ..
+    } = good(text).profile;
+    let wanted = S3 {
+        endpoint: Some(url("https://s3.local:9000")),
+        region: "us-east-1".to_owned(),
+        bucket: "footage".to_owned(),
+        prefix: None,
+        credentials: Credentials::Environment("S3".to_owned()),
+    };
+    assert_eq!(storage.provider, Provider::S3(wanted));
+    let mqtt = EventSink::Mqtt {
+        broker: Broker::Deploy,
+        topic: Some("a/b".to_owned()),
+    };
+    let amqp = EventSink::Amqp {
+        broker: Broker::External {
+            url: url("amqps://mq/site"),
+            credentials: Some(Credentials::File("mq.login".into())),
+        },
+        exchange: Some("x".to_owned()),
+        queue: None,
+    };
+    assert_eq!(events, [mqtt, amqp]);
 }
 
 #[test]
@@ -297,6 +331,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
         proptest::option::of(3600_u64..1 << 40),
         proptest::option::of(100_000_000_u64..),
         select(vec![Keeper::Vault, Keeper::Agent]),
+        any_provider(),
     );
     let targets = [
         TargetChoice::Auto,
@@ -312,10 +347,17 @@ fn any_profile() -> impl Strategy<Value = Profile> {
         isolation,
         cameras,
         storage,
-        0_usize..3,
+        proptest::collection::vec(any_event(), 0..3),
     )
         .prop_map(
-            |(site, target, isolation, cameras, (path, retention, quota, keeper), events)| {
+            |(
+                site,
+                target,
+                isolation,
+                cameras,
+                (path, retention, quota, keeper, provider),
+                events,
+            )| {
                 Profile {
                     site,
                     target,
@@ -329,21 +371,86 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                         })
                         .collect(),
                     storage: Storage {
-                        provider: Provider::Filesystem {
-                            path: path.map(Into::into),
+                        path: path.map(Into::into),
+                        // The vault alone writes to object stores, and it alone sends events.
+                        provider: match keeper {
+                            Keeper::Vault => provider,
+                            Keeper::Agent => Provider::Filesystem,
                         },
                         keeper,
                         retention: retention.map(Duration::from_secs),
                         quota,
                     },
-                    events: (0..if keeper == Keeper::Vault { events } else { 0 })
-                        .map(|i| EventSink::Webhook {
-                            url: url(&format!("http://h:{}/?a=%20#{i}", i + 1)),
-                        })
-                        .collect(),
+                    events: match keeper {
+                        Keeper::Vault => events,
+                        Keeper::Agent => Vec::new(),
+                    },
                 }
             },
         )
+}
+
+fn any_credentials() -> impl Strategy<Value = Credentials> {
+    prop_oneof![
+        Just(Credentials::Ask),
+        "[A-Z_][A-Z0-9_]{0,5}".prop_map(Credentials::Environment),
+        "\\PC{1,12}".prop_map(|file| Credentials::File(file.into())),
+    ]
+}
+
+fn any_provider() -> impl Strategy<Value = Provider> {
+    let endpoint = "https?://[a-z]{1,8}(:[1-9][0-9]{3})?/".prop_map(|text| url(&text));
+    let s3 = (
+        proptest::option::of(endpoint),
+        "[a-z]{2}-[a-z]{4}-[1-9]",
+        "[a-z0-9][a-z0-9-]{1,10}[a-z0-9]",
+        proptest::option::of("[a-zA-Z0-9 _-]{1,8}(/[a-z]{1,4})?"),
+        any_credentials(),
+    );
+    prop_oneof![
+        Just(Provider::Filesystem),
+        Just(Provider::Minio),
+        s3.prop_map(|(endpoint, region, bucket, prefix, credentials)| {
+            Provider::S3(S3 {
+                endpoint,
+                region,
+                bucket,
+                prefix,
+                credentials,
+            })
+        }),
+    ]
+}
+
+fn any_broker(scheme: &'static str) -> impl Strategy<Value = Broker> {
+    let external = (
+        "[a-z]{1,8}(:[1-9][0-9]{3})?",
+        proptest::option::of(any_credentials()),
+    );
+    prop_oneof![
+        Just(Broker::Deploy),
+        external.prop_map(move |(host, credentials)| Broker::External {
+            url: url(&format!("{scheme}://{host}")),
+            credentials,
+        }),
+    ]
+}
+
+fn any_event() -> impl Strategy<Value = EventSink> {
+    let name = || proptest::option::of("[a-z0-9/. -]{1,8}[a-z]");
+    prop_oneof![
+        (1_u16..9).prop_map(|i| EventSink::Webhook {
+            url: url(&format!("http://h:{i}/?a=%20#{i}")),
+        }),
+        (any_broker("mqtts"), name()).prop_map(|(broker, topic)| EventSink::Mqtt { broker, topic }),
+        (any_broker("amqp"), name(), name()).prop_map(|(broker, exchange, queue)| {
+            EventSink::Amqp {
+                broker,
+                exchange,
+                queue,
+            }
+        }),
+    ]
 }
 
 fn any_source() -> impl Strategy<Value = Source> {

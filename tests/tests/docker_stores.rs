@@ -1,0 +1,221 @@
+//! A site with an object store and brokers of its own, on a real Docker Engine with the real
+//! servers in it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use camino::Utf8Path;
+use e2e::engine::{Engine, Witness};
+use e2e::{Site, root, shipped, wait_until};
+use serde_json::Value;
+
+const STORES: &str = "cameras: [ { name: gate, test: scene } ]\n\
+                      storage: { provider: minio, quota: 1GiB }\n\
+                      events: [ { mqtt: deploy, topic: site/news }, { amqp: deploy, queue: news } ]\n";
+
+const INSTALL: &[&str] = &[
+    "install",
+    "--yes",
+    "--output",
+    "json",
+    "--proof-seconds",
+    "2",
+    "--allow-unverified-images",
+];
+
+/// Events travel within seconds; two busy cores take longer.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn site(name: &str, rest: &str, address: &str) -> Site {
+    let text = format!("version: 1\nsite: {name}\ntarget: docker\n{rest}");
+    let mut site = Site::new(&text);
+    site.set("DOCKER_HOST", address);
+    let images = std::env::var("STAKEOUT_IMAGES");
+    let images = images.unwrap_or_else(|_| shipped::images().to_string());
+    site.set("STAKEOUT_IMAGES", &images);
+    site
+}
+
+fn load(engine: &Engine) {
+    let mut command = Command::new("bash");
+    command.arg(root().join("ci/parts/stand-ins"));
+    command.args(["load", engine.folder().as_str()]);
+    command.args(["minio", "mosquitto", "rabbitmq"]);
+    shipped::run(&mut command);
+}
+
+fn inspect(engine: &Engine, name: &str) -> Value {
+    let mut all: Vec<Value> = serde_json::from_str(&engine.docker(&["inspect", name])).unwrap();
+    all.remove(0)
+}
+
+/// Lines of the secrets of a site that are long enough to be found by.
+fn secrets(data: &Utf8Path) -> Vec<String> {
+    let mut secrets = Vec::new();
+    for entry in fs::read_dir(data.join("control/secrets")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        secrets.extend(text.lines().filter(|l| l.len() > 16).map(str::to_owned));
+    }
+    secrets
+}
+
+/// Runs a command at the engine whose failure is an answer, too.
+fn attempt(engine: &Engine, words: &[&str]) -> (bool, String) {
+    let output = Command::new("/usr/bin/docker")
+        .args(words)
+        .env("DOCKER_HOST", engine.address())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+#[test]
+fn a_site_uses_its_own_object_store_and_brokers() {
+    let engine = Engine::start();
+    load(&engine);
+    let witness = Witness::stand(&engine);
+    let site = site("full", STORES, &witness.address());
+
+    let refused = site.run(e2e::INSTALL).expect(4);
+    assert!(refused.stdout.contains("image-unverified"), "{refused:#?}");
+    assert_eq!(engine.objects("stakeout."), Vec::<String>::new());
+
+    let made = site.run(INSTALL).expect(0).json();
+    assert_eq!(made["verified"]["codec"], "h264");
+    witness.requests();
+    let again = site.run(INSTALL).expect(0).json();
+    assert_eq!(again["result"], "unchanged");
+    let requests = witness.requests();
+    assert!(
+        requests.iter().all(|r| !r.starts_with("POST")),
+        "{requests:?}"
+    );
+
+    // The footage is in MinIO, and in no folder of the vault's.
+    let bucket = site.data().join("minio/recordings/full");
+    assert!(bucket.exists(), "{bucket}");
+    assert!(!site.data().join("recordings").exists());
+
+    // Mosquitto tells those who have the login, and nobody else.
+    let login = site.data().join("control/secrets/mosquitto-login.1");
+    let login = fs::read_to_string(login).unwrap();
+    let (user, password) = login.trim().split_once('\n').unwrap();
+    let ca = site.data().join("control/tls/trust");
+    let mount = format!("{ca}:/trust:ro");
+    let broker = engine.docker(&["image", "ls", "--quiet", "eclipse-mosquitto"]);
+    let subscribe = |options: &[&str]| {
+        let mut words = vec!["run", "--rm", "--network", "stakeout.full.stores"];
+        words.extend(["--volume", &mount, "--user", "0", broker.trim()]);
+        words.extend(["mosquitto_sub", "-h", "mosquitto", "-p", "8883"]);
+        words.extend([
+            "--cafile",
+            "/trust/ca.crt",
+            "-t",
+            "site/news",
+            "-C",
+            "1",
+            "-W",
+            "90",
+        ]);
+        words.extend(options);
+        attempt(&engine, &words)
+    };
+    let (heard, said) = subscribe(&["-u", user, "-P", password]);
+    assert!(heard && said.contains("gate"), "{said}");
+    let (heard, said) = subscribe(&[]);
+    assert!(!heard && said.contains("not authori"), "{said}");
+
+    // RabbitMQ keeps events in the queue until somebody takes them.
+    wait_until(PATIENCE, "an event is in the queue", || {
+        let words = ["exec", "stakeout.full.rabbitmq", "rabbitmqctl", "--quiet"];
+        let words = [&words[..], &["list_queues", "name", "messages"]].concat();
+        let (_, said) = attempt(&engine, &words);
+        said.lines().any(|line| {
+            let count = line.strip_prefix("news").map(str::trim);
+            count.is_some_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0))
+        })
+    });
+    let (_, users) = attempt(
+        &engine,
+        &[
+            "exec",
+            "stakeout.full.rabbitmq",
+            "rabbitmqctl",
+            "--quiet",
+            "list_users",
+        ],
+    );
+    assert!(
+        users.contains("stakeout") && !users.contains("guest"),
+        "{users}"
+    );
+
+    hardened(&engine, &site);
+    unreachable(&engine, &broker);
+
+    site.run(&["uninstall", "--data", "--yes"]).expect(0);
+    assert_eq!(engine.objects("stakeout."), Vec::<String>::new());
+    assert_eq!(engine.docker(&["volume", "ls", "--quiet"]), "");
+    assert!(!site.data().exists());
+}
+
+fn hardened(engine: &Engine, site: &Site) {
+    let secrets = secrets(&site.data());
+    assert!(secrets.len() >= 8, "{}", secrets.len());
+    for service in ["minio", "mosquitto", "rabbitmq", "vault", "agent-gate"] {
+        let found = inspect(engine, &format!("stakeout.full.{service}"));
+        let host = &found["HostConfig"];
+        assert_eq!(host["ReadonlyRootfs"], true, "{service}");
+        assert_eq!(host["CapDrop"], serde_json::json!(["ALL"]), "{service}");
+        assert_eq!(host["PortBindings"], serde_json::json!({}), "{service}");
+        assert_eq!(found["Config"]["User"], "10001:10001", "{service}");
+        for mount in found["Mounts"].as_array().unwrap() {
+            assert_eq!(mount["Type"], "bind", "{service}");
+        }
+        let text = found.to_string();
+        assert!(secrets.iter().all(|secret| !text.contains(secret.as_str())));
+    }
+}
+
+/// An agent is in no network with the stores, and from where it is nothing leads to them.
+fn unreachable(engine: &Engine, tools: &str) {
+    let networks = |name: &str| inspect(engine, name)["NetworkSettings"]["Networks"].clone();
+    let agent = networks("stakeout.full.agent-gate");
+    let names: Vec<_> = agent.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["stakeout.full.agent-gate"]);
+    for (store, port) in [
+        ("minio", "9000"),
+        ("mosquitto", "8883"),
+        ("rabbitmq", "5671"),
+    ] {
+        let found = networks(&format!("stakeout.full.{store}"));
+        let address = found["stakeout.full.stores"]["IPAddress"].as_str().unwrap();
+        let reach = |network: &str| {
+            let mut words = vec!["run", "--rm", "--network", network, tools.trim()];
+            words.extend(["nc", "-w", "3", address, port]);
+            attempt(engine, &words).0
+        };
+        assert!(reach("stakeout.full.stores"), "{store} listens");
+        assert!(!reach("container:stakeout.full.agent-gate"), "{store}");
+        assert!(!reach("stakeout.full.agent-gate"), "{store}");
+    }
+}
+
+#[test]
+fn a_host_deploys_no_store() {
+    let text = STORES.to_owned();
+    let site = Site::new(&e2e::profile("plain", &text));
+    let refused = site.run(&["plan", "--output", "json"]).expect(4);
+    assert!(
+        refused.stdout.contains("target-cannot-deploy"),
+        "{refused:#?}"
+    );
+    assert!(refused.stdout.contains("`rabbitmq`"), "{refused:#?}");
+}
