@@ -6,8 +6,8 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 
 use crate::profile::{
-    Broker, Camera, Credentials, EventSink, Isolation, Keeper, Profile, Provider, Record, S3,
-    Source, Storage, TargetChoice, TestSource, When,
+    Broker, Camera, Credentials, EventSink, Isolation, Keeper, Profile, Provider, Record, Source,
+    Storage, TargetChoice, TestSource, When,
 };
 use crate::units::{format_bytes, format_duration};
 
@@ -199,11 +199,20 @@ enum WhenWord {
     Both,
 }
 
+/// Where footage stays.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged, rename = "AnyStorage")]
+enum StorageDocument {
+    Own(OwnStorageDocument),
+    S3(S3Document),
+}
+
+/// Below the data directory: in files, or in an object store of the site's own.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Storage")]
-struct StorageDocument {
+struct OwnStorageDocument {
     #[serde(default)]
-    provider: ProviderWord,
+    provider: OwnProviderWord,
     /// The site's data directory; without it the target chooses one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^/."), example = &"/srv/stakeout")]
@@ -220,24 +229,45 @@ struct StorageDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = BYTES), example = &"2TiB")]
     quota: Option<String>,
-    /// For `s3`: where it answers; Amazon's own for the region if absent.
+}
+
+/// In an object store that somebody else runs.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "S3Storage")]
+struct S3Document {
+    provider: S3Word,
+    /// The site's data directory; without it the target chooses one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^/."), example = &"/srv/stakeout")]
+    path: Option<String>,
+    /// Agents hand recordings over to the vault, which alone writes to object stores.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "vault"))]
+    keeper: VaultWord,
+    /// Age at which footage goes, at least 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = DURATION), length(min = 1), example = &"30d")]
+    retention: Option<String>,
+    /// Bytes that footage may take, at least 100MB; the oldest goes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = BYTES), example = &"2TiB")]
+    quota: Option<String>,
+    /// Where it answers; Amazon's own for the region if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^[hH][tT][tT][pP][sS]?:"))]
     endpoint: Option<String>,
-    /// For `s3`; `us-east-1` at an endpoint that has none.
+    /// `us-east-1` at an endpoint that has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^[a-z0-9-]+$"), example = &"eu-central-1")]
     region: Option<String>,
-    /// For `s3`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", regex(pattern = "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"))]
-    bucket: Option<String>,
-    /// For `s3`: put before every key.
+    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"))]
+    bucket: String,
+    /// Put before every key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1))]
     prefix: Option<String>,
-    /// For `s3`: the access key as user, the secret key as password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The access key as user, the secret key as password.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "CredentialsDocument")]
     credentials: Option<CredentialsDocument>,
 }
@@ -245,11 +275,25 @@ struct StorageDocument {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
-enum ProviderWord {
+enum OwnProviderWord {
     #[default]
     Filesystem,
     Minio,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum S3Word {
     S3,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum VaultWord {
+    #[default]
+    Vault,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -365,39 +409,44 @@ impl From<&Profile> for Document {
     }
 }
 
+impl Default for StorageDocument {
+    fn default() -> Self {
+        Self::Own(OwnStorageDocument::default())
+    }
+}
+
 impl From<&Storage> for StorageDocument {
     fn from(storage: &Storage) -> Self {
-        let blank = Self {
-            path: storage.path.as_ref().map(ToString::to_string),
-            keeper: match storage.keeper {
-                Keeper::Vault => KeeperWord::Vault,
-                Keeper::Agent => KeeperWord::Agent,
-            },
-            retention: storage.retention.map(format_duration),
-            quota: storage.quota.map(format_bytes),
-            ..Self::default()
+        let path = storage.path.as_ref().map(ToString::to_string);
+        let retention = storage.retention.map(format_duration);
+        let quota = storage.quota.map(format_bytes);
+        let own = |provider| {
+            Self::Own(OwnStorageDocument {
+                provider,
+                path: path.clone(),
+                keeper: match storage.keeper {
+                    Keeper::Vault => KeeperWord::Vault,
+                    Keeper::Agent => KeeperWord::Agent,
+                },
+                retention: retention.clone(),
+                quota: quota.clone(),
+            })
         };
         match &storage.provider {
-            Provider::Filesystem => blank,
-            Provider::Minio => Self {
-                provider: ProviderWord::Minio,
-                ..blank
-            },
-            Provider::S3(S3 {
-                endpoint,
-                region,
-                bucket,
-                prefix,
-                credentials,
-            }) => Self {
-                provider: ProviderWord::S3,
-                endpoint: endpoint.as_ref().map(ToString::to_string),
-                region: Some(region.clone()),
-                bucket: Some(bucket.clone()),
-                prefix: prefix.clone(),
-                credentials: credentials_document(credentials),
-                ..blank
-            },
+            Provider::Filesystem => own(OwnProviderWord::Filesystem),
+            Provider::Minio => own(OwnProviderWord::Minio),
+            Provider::S3(s3) => Self::S3(S3Document {
+                provider: S3Word::S3,
+                path,
+                keeper: VaultWord::Vault,
+                retention,
+                quota,
+                endpoint: s3.endpoint.as_ref().map(ToString::to_string),
+                region: Some(s3.region.clone()),
+                bucket: s3.bucket.clone(),
+                prefix: s3.prefix.clone(),
+                credentials: credentials_document(&s3.credentials),
+            }),
         }
     }
 }

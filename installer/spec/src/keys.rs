@@ -147,7 +147,7 @@ mod tests {
             (CAMERA, vec!["NetworkCamera", "TestCamera", "CameraList"]),
             (CREDENTIALS, vec!["LoginFile", "LoginVariable"]),
             (RECORD, vec!["RecordTimes"]),
-            (STORAGE, vec!["Storage"]),
+            (STORAGE, vec!["Storage", "S3Storage"]),
             (EVENT, vec!["WebhookEvent", "MqttEvent", "AmqpEvent"]),
         ] {
             let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();

@@ -76,7 +76,8 @@ pub(super) fn findings(
                     "nobody has looked up the digest of image `{}`, which service `{}` would run",
                     image.reference, container.service
                 ),
-                "run `stakeout catalogue refresh` where there is a network, or insist with                  --allow-unverified-images",
+                "run `stakeout catalogue refresh` where there is a network, or insist with \
+                 --allow-unverified-images",
             );
         } else if !obtainable {
             let reference = image.map_or(container.image.name(), |image| &image.reference);

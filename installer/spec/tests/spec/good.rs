@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::files::{Folder, message};
 use installer_spec::{
     Agents, Broker, Camera, Credentials, EventSink, Isolation, Keeper, Login, MemoryLists, Parsed,
-    Profile, Provider, Record, S3, Source, SourceFile, Storage, TargetChoice, TestS3, When, parse,
-    to_yaml,
+    Profile, Provider, Record, S3, Source, SourceFile, Storage, TargetChoice, TestSource, When,
+    parse, to_yaml,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
