@@ -1,7 +1,10 @@
 //! What is checked before the first effect.
 
-use installer_render::{login_name, login_variable};
+use installer_render::{Layout, Store, login_name, login_variable};
+use installer_spec::{Profile, Provider};
 use serde::{Deserialize, Serialize};
+
+use crate::receipt::Receipt;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -50,4 +53,31 @@ pub(crate) fn login_missing(key: &str, reason: &str) -> Finding {
         format!("no login for {}: {reason}", login_name(key)),
         format!("answer at a terminal, set {variable}=user:password, or mend `credentials`"),
     )
+}
+
+/// The vault finds footage where it is told to keep it, and only there: what was kept elsewhere
+/// before would be lost to it without a word.
+pub(crate) fn storage_moved(
+    profile: &Profile,
+    receipt: Option<&Receipt>,
+    layout: &Layout,
+) -> Option<Finding> {
+    let minio = layout.store(Store::Minio.name());
+    let places = [
+        (Provider::Filesystem, "filesystem", layout.recordings()),
+        (Provider::Minio, "minio", minio),
+    ];
+    let owned = &receipt?.owned.directories;
+    let (_, word, place) = places.into_iter().find(|(provider, _, place)| {
+        *provider != profile.storage.provider && owned.contains(place)
+    })?;
+    let help = format!(
+        "write `provider: {word}`, or take the footage away first (`stakeout uninstall --data`)"
+    );
+    Some(Finding::new(
+        Severity::Error,
+        "storage-moved",
+        format!("this site keeps its footage in `{place}`, and another provider would not find it"),
+        help,
+    ))
 }

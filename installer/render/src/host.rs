@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use agent_config::TlsFiles;
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{Profile, Source, TestSource};
+use installer_spec::{Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -155,6 +155,11 @@ pub fn vault_url(port: u16) -> Url {
 fn vault(inputs: &Inputs<'_>, name: String) -> Service {
     let layout = inputs.layout;
     let path = layout.service_config(&name);
+    // A hand-off is a rename out of the agents' directory.
+    let mut writable = vec![layout.vault(), layout.agents()];
+    if inputs.profile.storage.provider == Provider::Filesystem {
+        writable.insert(1, layout.recordings());
+    }
     Service {
         role: Role::Vault,
         description: "stakeout vault".to_owned(),
@@ -165,8 +170,7 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Service {
             path,
             contents: json(&vault_config(inputs, &name)),
         }),
-        // A hand-off is a rename out of the agents' directory.
-        writable: vec![layout.vault(), layout.recordings(), layout.agents()],
+        writable,
         memory_max_mib: VAULT_MEMORY_MIB,
         name,
     }

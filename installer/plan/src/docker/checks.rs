@@ -1,10 +1,11 @@
 //! What must hold before the first effect on an engine.
 
+use installer_render::Layout;
 use installer_render::docker::Site;
 use installer_spec::{Profile, Source};
 
 use super::{DockerFacts, ImageStanding, Ownership};
-use crate::check::{Finding, Severity, login_missing};
+use crate::check::{Finding, Severity, login_missing, storage_moved};
 use crate::show::human_bytes;
 use crate::storage::{Promise, StorageEstimate, retention_finding};
 
@@ -109,6 +110,8 @@ pub(super) fn findings(
     for (camera, reason) in &facts.missing_logins {
         found.push(login_missing(camera, reason));
     }
+    let layout = Layout::with_control("");
+    found.extend(storage_moved(profile, facts.receipt.as_ref(), &layout));
     found.extend(warnings(facts, site, storage, promise));
     found
 }

@@ -1,10 +1,10 @@
 //! What must hold before the first effect on a host.
 
 use installer_render::host::Program;
-use installer_render::stores;
+use installer_render::{Layout, stores};
 use installer_spec::{Keeper, Profile};
 
-use crate::check::{Finding, Severity, login_missing};
+use crate::check::{Finding, Severity, login_missing, storage_moved};
 use crate::facts::{Facts, PathFact, ServiceManager, Writable};
 use crate::show::human_bytes;
 use crate::storage::{Promise, StorageEstimate, retention_finding};
@@ -97,6 +97,8 @@ pub(super) fn findings(
     for (camera, reason) in &facts.missing_logins {
         found.push(login_missing(camera, reason));
     }
+    let layout = Layout::new(data.path.clone());
+    found.extend(storage_moved(profile, facts.receipt.as_ref(), &layout));
     for store in stores(profile) {
         let name = store.name();
         found.push(Finding::new(

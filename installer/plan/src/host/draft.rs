@@ -182,7 +182,9 @@ impl<'a> Draft<'a> {
         }
         if self.profile.storage.keeper == Keeper::Vault {
             wanted.push((layout.vault(), 0o750, service.clone()));
-            wanted.push((layout.recordings(), 0o750, service.clone()));
+            if self.profile.storage.provider == Provider::Filesystem {
+                wanted.push((layout.recordings(), 0o750, service.clone()));
+            }
         }
         for (name, role) in service_names(self.profile) {
             if role == Role::Agent {
