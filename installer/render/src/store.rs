@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use installer_spec::{Broker, EventSink, Keeper, Profile, Provider, S3};
+use installer_spec::{Broker, EventSink, Keeper, Profile, Provider};
 use url::Url;
 use vault_api::{AmqpConfig, MqttConfig, ProviderConfig, WebhookConfig};
 
@@ -156,19 +156,13 @@ pub(crate) fn provider(place: &impl Placement) -> ProviderConfig {
             path_style: true,
             create_bucket: true,
         },
-        Provider::S3(S3 {
-            endpoint,
-            region,
-            bucket,
-            prefix,
-            credentials: _,
-        }) => ProviderConfig::S3 {
+        Provider::S3(s3) => ProviderConfig::S3 {
+            endpoint: s3.endpoint.clone(),
+            region: s3.region.clone(),
+            bucket: s3.bucket.clone(),
+            prefix: s3.prefix.clone(),
             // Stores other than Amazon's seldom have a host for each bucket.
-            path_style: endpoint.is_some(),
-            endpoint: endpoint.clone(),
-            region: region.clone(),
-            bucket: bucket.clone(),
-            prefix: prefix.clone(),
+            path_style: s3.endpoint.is_some(),
             access_key_file: place.secret("s3-access-key"),
             secret_key_file: place.secret("s3-secret-key"),
             ca_file: None,

@@ -146,7 +146,7 @@ pub enum Provider {
     /// An object store of the site's own, with its data below the data directory.
     Minio,
     /// An object store that somebody else runs.
-    S3(S3),
+    S3(Box<S3>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,7 +28,7 @@ impl Checker<'_> {
         word: Option<ProviderWord>,
     ) -> Option<Provider> {
         match word? {
-            ProviderWord::S3 => self.s3(fields).map(Provider::S3),
+            ProviderWord::S3 => self.s3(fields).map(|s3| Provider::S3(Box::new(s3))),
             word => {
                 let misplaced = S3_KEYS.into_iter().filter(|key| fields.get(key).is_some());
                 for key in misplaced {

@@ -211,7 +211,7 @@ fn stores_are_deployed_or_named() {
         prefix: None,
         credentials: Credentials::Environment("S3".to_owned()),
     };
-    assert_eq!(storage.provider, Provider::S3(wanted));
+    assert_eq!(storage.provider, Provider::S3(Box::new(wanted)));
     let mqtt = EventSink::Mqtt {
         broker: Broker::Deploy,
         topic: Some("a/b".to_owned()),
@@ -411,13 +411,13 @@ fn any_provider() -> impl Strategy<Value = Provider> {
         Just(Provider::Filesystem),
         Just(Provider::Minio),
         s3.prop_map(|(endpoint, region, bucket, prefix, credentials)| {
-            Provider::S3(S3 {
+            Provider::S3(Box::new(S3 {
                 endpoint,
                 region,
                 bucket,
                 prefix,
                 credentials,
-            })
+            }))
         }),
     ]
 }
