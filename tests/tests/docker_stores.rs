@@ -174,7 +174,9 @@ fn hardened(engine: &Engine, site: &Site) {
         let host = &found["HostConfig"];
         assert_eq!(host["ReadonlyRootfs"], true, "{service}");
         assert_eq!(host["CapDrop"], serde_json::json!(["ALL"]), "{service}");
-        assert_eq!(host["PortBindings"], serde_json::json!({}), "{service}");
+        // Engines differ in how they say that there is none.
+        let published = host["PortBindings"].as_object();
+        assert!(published.is_none_or(serde_json::Map::is_empty), "{service}");
         assert_eq!(found["Config"]["User"], "10001:10001", "{service}");
         for mount in found["Mounts"].as_array().unwrap() {
             assert_eq!(mount["Type"], "bind", "{service}");
