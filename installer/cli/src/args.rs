@@ -16,6 +16,10 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own on the command line"
+)]
 pub(crate) struct Options {
     /// The site's file.
     #[arg(

@@ -70,10 +70,16 @@ pub(crate) fn retention_finding(storage: &StorageEstimate, promise: Promise) -> 
         (Limit::Disk, Promise::Short) => ("disk", Severity::Warning),
         (Limit::Disk, Promise::Whole) => ("disk", Severity::Error),
     };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "both factors are positive, and a float that is too big becomes the biggest number"
+    )]
+    let wanted = (storage.bytes_per_day as f64 * asked) as u64;
     let message = format!(
         "{} of footage are asked for, which is {} at {} a day; {} fit the {limit} ({})",
         days(asked),
-        human_bytes((storage.bytes_per_day as f64 * asked) as u64),
+        human_bytes(wanted),
         human_bytes(storage.bytes_per_day),
         days(storage.days),
         human_bytes(storage.room_bytes),
