@@ -157,6 +157,21 @@ fn a_site_uses_its_own_object_store_and_brokers() {
         "{users}"
     );
 
+    // A new certificate is what Mosquitto shows, and nothing else is touched by it.
+    let started = |service: &str| {
+        let found = inspect(&engine, &format!("stakeout.full.{service}"));
+        found["State"]["StartedAt"].to_string()
+    };
+    let before = ["mosquitto", "rabbitmq", "vault"].map(started);
+    fs::remove_file(site.data().join("control/tls/mosquitto/tls.crt")).unwrap();
+    let renewed = site.run(INSTALL).expect(0).json();
+    assert_eq!(renewed["result"], "installed");
+    let after = ["mosquitto", "rabbitmq", "vault"].map(started);
+    assert_ne!(before[0], after[0]);
+    assert_eq!(before[1..], after[1..]);
+    let (heard, said) = subscribe(&["-u", user, "-P", password]);
+    assert!(heard, "{said}");
+
     hardened(&engine, &site);
     unreachable(&engine, &broker);
 

@@ -322,6 +322,10 @@ impl DockerWorld {
             }
             DockerAction::CreateContainer(spec) => self.create(spec).await?,
             DockerAction::StartContainer { name } => self.start(name).await?,
+            DockerAction::RestartContainer { name } => {
+                self.stop(name).await?;
+                self.start(name).await?;
+            }
             DockerAction::SwapContainers {
                 service,
                 from,

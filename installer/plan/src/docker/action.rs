@@ -88,6 +88,10 @@ pub enum DockerAction {
     StartContainer {
         name: String,
     },
+    /// For one that reads a file at its start only, which has changed.
+    RestartContainer {
+        name: String,
+    },
     /// Stops the first and starts the second; when that does not become well, the first runs again.
     SwapContainers {
         service: String,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use installer_render::Role;
-use installer_render::docker::{Container, Site};
+use installer_render::docker::{Container, Site, sees_renewal};
 
 use super::draft::Draft;
 use super::{
@@ -115,7 +115,14 @@ impl Draft<'_> {
         match (main, other) {
             (Some(fact), _) if main_is_right => {
                 let joined = self.connect(container, &name, &fact.networks);
-                if fact.state == ContainerState::Running {
+                let service = &container.service;
+                let stale = self.renewed.contains(service) && !sees_renewal(service);
+                if fact.state == ContainerState::Running && stale {
+                    let id = format!("service {service} (reads its new certificate)");
+                    let action = DockerAction::RestartContainer { name: name.clone() };
+                    self.push(Change::Change, id, action).settle =
+                        Some(condition(container, &name, digest));
+                } else if fact.state == ContainerState::Running {
                     self.unchanged += usize::from(!joined);
                 } else {
                     self.start(container, &name, digest, Change::Change);
@@ -201,12 +208,7 @@ impl Draft<'_> {
 
     fn start(&mut self, container: &Container, name: &str, digest: &Digest, change: Change) {
         let service = container.service.clone();
-        let condition = Condition::Container {
-            service: service.clone(),
-            name: name.to_owned(),
-            digest: digest.clone(),
-            deadline_seconds: ready_seconds(container.role),
-        };
+        let condition = condition(container, name, digest);
         let action = DockerAction::StartContainer {
             name: name.to_owned(),
         };
@@ -216,6 +218,15 @@ impl Draft<'_> {
         };
         self.push(change, format!("{kind} {service}"), action)
             .settle = Some(condition);
+    }
+}
+
+fn condition(container: &Container, name: &str, digest: &Digest) -> Condition {
+    Condition::Container {
+        service: container.service.clone(),
+        name: name.to_owned(),
+        digest: digest.clone(),
+        deadline_seconds: ready_seconds(container.role),
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Draft<'a> {
     pub(super) unchanged: usize,
     pub(super) owned: Owned,
     wanted_files: BTreeSet<Utf8PathBuf>,
+    /// Services that get a new certificate.
+    pub(super) renewed: BTreeSet<String>,
 }
 
 impl<'a> Draft<'a> {
@@ -44,6 +46,7 @@ impl<'a> Draft<'a> {
                 ..Owned::default()
             },
             wanted_files: BTreeSet::new(),
+            renewed: BTreeSet::new(),
         }
     }
 
@@ -228,6 +231,7 @@ impl<'a> Draft<'a> {
             };
             let listed: Vec<_> = names.iter().map(String::as_str).collect();
             let id = format!("certificate of {service} ({})", listed.join(", "));
+            self.renewed.insert(service.clone());
             let action = DockerAction::IssueCertificate {
                 service,
                 certificate: files.certificate.to_owned(),

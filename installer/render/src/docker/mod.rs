@@ -21,7 +21,7 @@ use crate::configuration::{
 use crate::store::is_of_vault;
 use crate::{Layout, SecretName, Store};
 
-pub use stores::{CertificateFiles, certificate_files};
+pub use stores::{CertificateFiles, certificate_files, sees_renewal};
 
 /// The site's data directory as containers see it.
 pub const ROOT: &str = "/stakeout";

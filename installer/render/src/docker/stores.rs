@@ -34,6 +34,12 @@ pub fn certificate_files(service: &str) -> CertificateFiles {
     }
 }
 
+/// Whether a service sees a renewed certificate by itself. Mosquitto reads its own at the start
+/// only; MinIO watches the folder, RabbitMQ asks for the files anew every other minute.
+pub fn sees_renewal(service: &str) -> bool {
+    service != Store::Mosquitto.name()
+}
+
 pub(super) fn container(inputs: &Inputs<'_>, store: Store) -> Container {
     match store {
         Store::Minio => minio(inputs),
