@@ -21,7 +21,7 @@ fn profile(site: &str, rest: &str) -> String {
 fn site(name: &str, rest: &str, address: &str) -> Site {
     let mut site = Site::new(&profile(name, rest));
     site.set("DOCKER_HOST", address);
-    site.set("STAKEOUT_IMAGES", shipped::images().as_str());
+    site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
     site
 }
 
@@ -166,7 +166,7 @@ fn what_looks_like_ours_and_is_not_is_never_touched() {
     let witness = Witness::stand(&engine);
     let site = site("twin", DEMO, &witness.address());
     // Somebody's container with our name; and one with our labels, copied, of another installation.
-    let image = shipped::images();
+    let image = shipped::local_images();
     let load = Command::new(site.programs.join("stakeout"))
         .args(["image", "load", "--from", image.as_str()])
         .env("DOCKER_HOST", engine.address())
@@ -293,7 +293,7 @@ fn a_site_survives_its_engine_and_its_containers() {
 fn two_runs_at_once_do_not_meet() {
     let engine = Engine::start();
     let site = site("race", DEMO, &engine.address());
-    shipped::images();
+    shipped::local_images();
     let first = site.command(INSTALL).spawn().unwrap();
     let mut first = first;
     wait_until(Duration::from_secs(20), "the first has begun", || {

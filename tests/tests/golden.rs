@@ -126,7 +126,9 @@ fn after(plan: &installer_plan::Plan, before: &Facts) -> Facts {
     let mut facts = before.clone();
     facts.machine.service_user |= facts.machine.manager == ServiceManager::Systemd;
     for step in &plan.steps {
-        let Action::Host(action) = &step.action;
+        let Action::Host(action) = &step.action else {
+            continue;
+        };
         match action {
             HostAction::MakeDirectory { path, mode, .. } => {
                 facts
@@ -290,7 +292,13 @@ fn every_level_of_removal_is_as_its_golden_text_says_and_keeps_footage_to_the_la
         .find(|(name, _)| name == "demo")
         .unwrap();
     let before = bare(ServiceManager::Systemd);
-    let install = plan(&profile, Utf8Path::new("/etc/stakeout"), &before).unwrap();
+    let install = plan(
+        &profile,
+        Utf8Path::new("/etc/stakeout"),
+        &before,
+        Promise::Whole,
+    )
+    .unwrap();
     let facts = after(&install, &before);
     for (level, file) in [
         (Level::Services, "uninstall.plan.txt"),
@@ -316,7 +324,13 @@ fn a_plan_holds_no_secret_even_when_the_profile_does() {
     };
     let parsed = parse(&source, &Folder("/".into())).unwrap();
     let folder = Utf8Path::new("/etc/stakeout");
-    let plan = plan(&parsed.profile, folder, &bare(ServiceManager::Systemd)).unwrap();
+    let plan = plan(
+        &parsed.profile,
+        folder,
+        &bare(ServiceManager::Systemd),
+        Promise::Whole,
+    )
+    .unwrap();
     let json = serde_json::to_string(&plan).unwrap();
     assert!(!json.contains("s3cr3tpw") && !show(&plan).contains("s3cr3tpw"));
     assert!(!format!("{:?}", parsed.profile).contains("s3cr3tpw"));
