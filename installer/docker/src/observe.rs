@@ -181,7 +181,8 @@ fn paths(
     paths
 }
 
-async fn read_engine(connection: &Connection) -> Result<Engine, DockerError> {
+/// What the engine says of itself.
+pub async fn read_engine(connection: &Connection) -> Result<Engine, DockerError> {
     let info = connection
         .docker
         .info()

@@ -18,4 +18,6 @@ pub use event::Event;
 pub use login::{Logins, format_login, parse_login, resolve_login};
 pub use port::{EffectError, ErrorKind, Probe, World};
 pub use primitives::{CRASH_VARIABLE, Primitives};
-pub use verify::{CameraAccess, VaultAccess, VerifyError, read_clip, verify};
+pub use verify::{
+    CameraAccess, VaultAccess, VerifyError, read_camera, read_clip, read_usage, verify,
+};
