@@ -118,14 +118,27 @@ fn cosign_agrees(registry: &Registry, digests: &[&str]) {
     let (private, public) = (at.join("other.pem"), at.join("other.pub"));
     let generate = ["genpkey", "-algorithm", "ed25519", "-out", private.as_str()];
     run(Command::new("openssl").args(generate));
-    let take = ["pkey", "-pubout", "-in", private.as_str(), "-out", public.as_str()];
+    let take = [
+        "pkey",
+        "-pubout",
+        "-in",
+        private.as_str(),
+        "-out",
+        public.as_str(),
+    ];
     run(Command::new("openssl").args(take));
     for digest in digests {
         let verify = |public: &Utf8Path| {
             let name = format!("{}/stakeout/agent@{digest}", registry.address);
             let mut command = Command::new(&cosign);
             // There is no transparency log here: the key alone is trusted.
-            command.args(["verify", "--insecure-ignore-tlog=true", "--key", public.as_str(), &name]);
+            command.args([
+                "verify",
+                "--insecure-ignore-tlog=true",
+                "--key",
+                public.as_str(),
+                &name,
+            ]);
             command.output().unwrap()
         };
         let ours = verify(&key().1);
