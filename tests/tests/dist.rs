@@ -272,12 +272,21 @@ fn a_user_without_root_openssl_or_curl_installs_once_and_again() {
 fn the_signature_is_checked_where_openssl_is_and_an_older_version_stays_for_a_way_back() {
     let (_folder, at) = folder();
     let files = Files::serve(release());
+    // A program that somebody else put there is left alone.
+    fs::create_dir_all(at.join("bin")).unwrap();
+    fs::write(at.join("bin/stakeout"), "mine").unwrap();
+    let refused = install(&files.url, &at).output().unwrap();
+    assert!(
+        !refused.status.success() && said(&refused).contains("move it away"),
+        "{refused:?}"
+    );
+    assert_eq!(fs::read_to_string(at.join("bin/stakeout")).unwrap(), "mine");
+    fs::remove_file(at.join("bin/stakeout")).unwrap();
     let library = at.join("lib/stakeout");
     for old in ["0.0.1-aaaaaaaaaaaa", "0.0.2-bbbbbbbbbbbb"] {
         fs::create_dir_all(library.join(old)).unwrap();
     }
     let before = library.join("0.0.2-bbbbbbbbbbbb/stakeout");
-    fs::create_dir_all(at.join("bin")).unwrap();
     std::os::unix::fs::symlink(&before, at.join("bin/stakeout")).unwrap();
     let output = install(&files.url, &at)
         .env("STAKEOUT_VERIFY", "require")
