@@ -324,7 +324,7 @@ fn docker_engine_and_containerd_load_the_images_and_run_them_hardened() {
         let wanted = format!("stakeout-{image} {version}");
         assert_eq!(run(&mut engine.docker(&hardened)), wanted);
 
-        let name = format!("docker.io/{name}");
+        let name = ["docker.io", &name].join("/");
         let listed = engine.ctr(&["images", "list", &format!("name=={name}")]);
         assert!(listed.contains(&text(&digests["manifest"])), "{listed}");
     }
