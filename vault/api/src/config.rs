@@ -127,7 +127,7 @@ pub struct WebhookConfig {
     pub secret_file: Utf8PathBuf,
 }
 
-/// A broker that hears of every event by MQTT 3.1.1, at least once (QoS 1).
+/// A broker that hears of every event by MQTT 5, at least once (QoS 1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttConfig {

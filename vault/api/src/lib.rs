@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `POST /api/storage` | account keys | 200 [`Stored`], else [`Problem`] |
 //! | `POST /api/ping` | account keys | 200 |
-//! | `GET /api/health`, `/healthz` | open | 200 or 503 |
+//! | `GET /api/health`, `/healthz` | open | 200, with a line per integration that takes no events; or 503 and [`Problem`] |
 //! | `GET /metrics` | open | Prometheus text |
 //! | `GET /api/recordings?camera=&after=&limit=` | admin token or account keys | [`Page`], newest first |
 //! | `GET`, `HEAD /api/recordings/{id}` | same | [`Recording`] |
@@ -124,4 +124,17 @@ pub struct Usage {
     pub disk_free: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_total: Option<u64>,
+    #[serde(default)]
+    pub integrations: Vec<IntegrationUsage>,
+}
+
+/// How an integration does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntegrationUsage {
+    pub name: String,
+    /// Events that it has not taken yet.
+    pub undelivered: u64,
+    /// Why it takes none now; absent when all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }

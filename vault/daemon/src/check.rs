@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use vault_api::read_config;
+use vault_api::{TlsConfig, read_config};
 use vault_catalogue::{Catalogue, CatalogueError};
 use vault_storage::Provider;
 
+use crate::integrations::Integrations;
 use crate::judge::judge;
 use crate::run::{lock, open, prepare, wait};
+use crate::tls::read_pair;
 
 /// What was found; a vault that runs has to be stopped first.
 #[derive(Debug, Default)]
@@ -58,6 +60,11 @@ fn damaged(error: anyhow::Error) -> anyhow::Result<Report> {
 pub(crate) fn check(config: &Utf8Path) -> anyhow::Result<Report> {
     let config = read_config(config)?;
     judge(&config)?;
+    // Files that a start would miss.
+    Integrations::read(&config)?;
+    if let Some(TlsConfig::Files { certificate, key }) = &config.tls {
+        read_pair(certificate, key)?;
+    }
     let _lock = lock(&config)?;
     let (catalogue, provider) = match open(&config) {
         Ok(opened) => opened,

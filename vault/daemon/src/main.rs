@@ -4,6 +4,7 @@
 
 mod check;
 mod health;
+mod integrations;
 mod judge;
 mod pipe;
 mod rebuild;

@@ -14,9 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use vault_api::{ProviderConfig, VaultConfig, read_config};
 use vault_catalogue::Catalogue;
 use vault_http::{Keys, Policy, Vault, now_ms, retain, router};
-use vault_integrations::{Webhook, deliver};
 use vault_storage::{FilesystemProvider, Provider, S3Provider, S3Settings};
 
+use crate::integrations::Integrations;
 use crate::judge::judge;
 use crate::secret::{make_folder, read_name, read_secret};
 use crate::tls;
@@ -149,34 +149,17 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
         &read_secret(&config.account.secret_key_file)?,
         &read_secret(&config.admin_token_file)?,
     );
-    let mut webhooks = Vec::new();
-    for webhook in &config.webhooks {
-        webhooks.push(Webhook {
-            name: webhook.name.clone(),
-            url: webhook.url.clone(),
-            secret: read_secret(&webhook.secret_file)?,
-            client: Webhook::client(&webhook.url).with_context(|| {
-                format!(
-                    "cannot reach webhook `{}` (are CA certificates installed?)",
-                    webhook.name
-                )
-            })?,
-        });
-    }
+    let integrations = Integrations::read(config)?;
     let _lock = lock(config)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle signals")?;
     let (catalogue, provider) = open(config)?;
-    let names = webhooks
-        .iter()
-        .map(|webhook| webhook.name.clone())
-        .collect();
     let vault = Arc::new(Vault::new(
         &config.account,
         keys,
         provider,
         catalogue,
-        names,
+        integrations.told.clone(),
         policy(config),
     ));
     if !vault.provider.is_remote() {
@@ -187,13 +170,7 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     tracing::info!("vault of site {} listens on {}", config.site, config.listen);
 
-    for webhook in webhooks {
-        drop(tokio::spawn(deliver(
-            webhook,
-            vault.catalogue(),
-            vault.news(),
-        )));
-    }
+    integrations.start(&vault);
     let (kept, of) = (Arc::clone(&vault), config.clone());
     drop(tokio::spawn(async move {
         if kept.provider.is_remote() {
@@ -299,7 +276,8 @@ async fn keep_within(vault: Arc<Vault>) {
             Err(error) => tracing::error!("retention failed: {:#}", anyhow::Error::from(error)),
         }
         let catalogue = vault.catalogue();
-        let names = vault.integrations.clone();
+        let names = vault.integrations.iter().map(|one| one.name.clone());
+        let names: Vec<_> = names.collect();
         let forget = tokio::task::spawn_blocking(move || {
             let mut catalogue = catalogue.lock().unwrap_or_else(PoisonError::into_inner);
             catalogue.lay_ballast();

@@ -30,6 +30,8 @@ pub(crate) enum SecretError {
     },
     #[error("secret `{path}` can be read by others; run `chmod 600 {path}`")]
     Readable { path: Utf8PathBuf },
+    #[error("`{path}` does not hold a user in its first line and a password in its second")]
+    TwoLines { path: Utf8PathBuf },
     #[error("`{path}` is empty")]
     Empty { path: Utf8PathBuf },
     #[error("secret `{path}` is empty or shorter than {LENGTH_MIN} characters")]
@@ -95,6 +97,20 @@ pub(crate) fn read_name(path: &Utf8Path) -> Result<String, SecretError> {
         return Err(SecretError::Empty { path });
     }
     Ok(name)
+}
+
+/// Reads user and password of somebody else's server, in two lines.
+pub(crate) fn read_credentials(path: &Utf8Path) -> Result<(String, String), SecretError> {
+    let text = read_text(path)?;
+    let mut lines = text.lines().map(str::to_owned);
+    match (lines.next(), lines.next()) {
+        (Some(user), Some(password)) if !user.is_empty() && !password.is_empty() => {
+            Ok((user, password))
+        }
+        _ => Err(SecretError::TwoLines {
+            path: path.to_owned(),
+        }),
+    }
 }
 
 /// Makes a folder that only this user and its group see.

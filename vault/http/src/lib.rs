@@ -21,7 +21,7 @@ use axum::routing::{get, post};
 pub use auth::{AccountKeys, Keys};
 pub use problem::Refusal;
 pub use retention::{Policy, retain};
-pub use vault::{Vault, VaultError, adopt, now_ms};
+pub use vault::{Integration, Vault, VaultError, adopt, now_ms};
 
 /// All routes of vault-api's table.
 pub fn router(vault: Arc<Vault>) -> Router {

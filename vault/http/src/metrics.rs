@@ -6,17 +6,33 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use vault_api::Usage;
+use vault_api::{IntegrationUsage, Usage};
 use vault_storage::StorageError;
 
 use crate::problem::{Refusal, chain};
 use crate::vault::{Vault, VaultError};
 
 async fn read(vault: &Vault) -> Result<Usage, VaultError> {
-    let integrations = vault.integrations.clone();
-    let (totals, undelivered) = vault
-        .ask(move |catalogue| Ok((catalogue.totals()?, catalogue.undelivered(&integrations)?)))
+    let names: Vec<_> = vault
+        .integrations
+        .iter()
+        .map(|one| one.name.clone())
+        .collect();
+    let (totals, undelivered, each) = vault
+        .ask(move |catalogue| {
+            let each = names
+                .iter()
+                .map(|name| catalogue.undelivered(std::slice::from_ref(name)));
+            let each = each.collect::<Result<Vec<_>, _>>()?;
+            Ok((catalogue.totals()?, catalogue.undelivered(&names)?, each))
+        })
         .await?;
+    let integrations = vault.integrations.iter().zip(each);
+    let integrations = integrations.map(|(one, undelivered)| IntegrationUsage {
+        name: one.name.clone(),
+        undelivered,
+        trouble: one.trouble.borrow().clone(),
+    });
     let space = vault.provider.space()?;
     Ok(Usage {
         recordings: u64::try_from(totals.recordings).unwrap_or(0),
@@ -26,11 +42,13 @@ async fn read(vault: &Vault) -> Result<Usage, VaultError> {
         undelivered,
         disk_free: space.map(|space| space.free),
         disk_total: space.map(|space| space.total),
+        integrations: integrations.collect(),
     })
 }
 
 /// Well means: the catalogue answers and the provider could take a recording.
-pub(crate) async fn health(State(vault): State<Arc<Vault>>) -> Result<&'static str, Refusal> {
+/// Integrations may fail meanwhile: their events wait, and a restart would help nobody.
+pub(crate) async fn health(State(vault): State<Arc<Vault>>) -> Result<String, Refusal> {
     let unwell = |error: VaultError| {
         // What a server of objects said is what its owner has to know.
         let message = match &error {
@@ -50,7 +68,13 @@ pub(crate) async fn health(State(vault): State<Arc<Vault>>) -> Result<&'static s
         .map_err(unwell)?;
     let probed = vault.provider.probe().await;
     probed.map_err(|error| unwell(error.into()))?;
-    Ok("ok\n")
+    let mut text = "ok\n".to_owned();
+    for one in &vault.integrations {
+        if let Some(trouble) = &*one.trouble.borrow() {
+            text.extend([trouble.as_str(), "\n"]);
+        }
+    }
+    Ok(text)
 }
 
 pub(crate) async fn usage(
@@ -99,6 +123,18 @@ pub(crate) async fn show(State(vault): State<Arc<Vault>>) -> Result<impl IntoRes
             format!("# HELP {name} {help}\n"),
             format!("# TYPE {name} gauge\n{name} {value}\n"),
         ]);
+    }
+    if !usage.integrations.is_empty() {
+        text.push_str("# HELP stakeout_vault_integration_up Whether it takes events.\n");
+        text.push_str("# TYPE stakeout_vault_integration_up gauge\n");
+    }
+    for one in usage.integrations {
+        let (name, up) = (
+            one.name.replace(['"', '\\', '\n'], "_"),
+            u8::from(one.trouble.is_none()),
+        );
+        let line = format!("stakeout_vault_integration_up{{name=\"{name}\"}} {up}\n");
+        text.push_str(&line);
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

@@ -43,8 +43,8 @@ pub struct Vault {
     pub handoff: Vec<Utf8PathBuf>,
     pub keys: Keys,
     pub provider: Provider,
-    /// Names of the integrations that events go to.
-    pub integrations: Vec<String>,
+    /// Whom events go to.
+    pub integrations: Vec<Integration>,
     /// What stays, and for how long.
     pub policy: Policy,
     /// Held while footage goes, so that nobody counts the same excess twice.
@@ -55,6 +55,14 @@ pub struct Vault {
     /// Wakes retention after an upload.
     stored: tokio::sync::Notify,
     stopping: AtomicBool,
+}
+
+/// One whom events go to.
+#[derive(Debug, Clone)]
+pub struct Integration {
+    pub name: String,
+    /// Why it takes no events now.
+    pub trouble: watch::Receiver<Option<String>>,
 }
 
 /// What is known of an upload before its bytes are.
@@ -72,7 +80,7 @@ impl Vault {
         keys: Keys,
         provider: Provider,
         catalogue: Catalogue,
-        integrations: Vec<String>,
+        integrations: Vec<Integration>,
         policy: Policy,
     ) -> Self {
         Self {

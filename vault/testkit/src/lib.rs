@@ -156,3 +156,56 @@ pub fn flat(arguments: &[(&str, &str)]) -> Vec<String> {
     let pairs = arguments.iter().flat_map(|(name, value)| [name, value]);
     pairs.map(|text| (*text).to_owned()).collect()
 }
+
+/// A real broker: `mosquitto` or `rabbitmq`.
+#[derive(Debug)]
+pub struct RealBroker {
+    pub part: Part,
+    pub files: Files,
+    kind: &'static str,
+    more: Vec<String>,
+}
+
+impl RealBroker {
+    pub const USER: &str = "vault";
+    pub const PASSWORD: &str = "broker-0123456789abcdef";
+
+    /// `more` are arguments of the part.
+    pub fn start(kind: &'static str, files: Files, more: &[(&str, &str)]) -> Self {
+        Self::start_at(kind, files, 0, flat(more))
+    }
+
+    fn start_at(kind: &'static str, files: Files, port: u16, more: Vec<String>) -> Self {
+        let password = files.write("password", Self::PASSWORD);
+        let data = files.path("data").to_str().unwrap().to_owned();
+        let port = port.to_string();
+        let mut arguments = flat(&[
+            ("--port", &port),
+            ("--data", &data),
+            ("--user", Self::USER),
+            ("--password-file", &password),
+        ]);
+        arguments.extend(more.iter().cloned());
+        let part = Part::start(kind, &arguments);
+        Self {
+            part,
+            files,
+            kind,
+            more,
+        }
+    }
+
+    /// Ends it in order, and returns what starts it again with the same data at the same port.
+    pub fn stop(self) -> impl FnOnce() -> Self {
+        let (port, files) = (self.part.port(), self.files);
+        drop(self.part);
+        move || Self::start_at(self.kind, files, port, self.more)
+    }
+
+    /// The same, without any order.
+    pub fn kill(self) -> impl FnOnce() -> Self {
+        let (port, files) = (self.part.port(), self.files);
+        self.part.kill();
+        move || Self::start_at(self.kind, files, port, self.more)
+    }
+}

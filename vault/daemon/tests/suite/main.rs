@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod brokers;
 mod container;
 mod faults;
 mod kill;

@@ -1,25 +1,20 @@
 //! Webhooks: one POST per event, signed.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Client;
 use sha2::Sha256;
-use tokio::sync::watch;
 use url::Url;
 use vault_api::Event;
-use vault_catalogue::{Catalogue, CatalogueError};
+
+use crate::deliver::{Sink, SinkError};
 
 /// Lower-case hex HMAC-SHA256 of the body under the webhook's key.
 pub const SIGNATURE_HEADER: &str = "x-stakeout-signature";
 const SEQUENCE_HEADER: &str = "x-stakeout-event-seq";
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// Events read from the catalogue at once.
-const BATCH: usize = 100;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
@@ -30,16 +25,6 @@ pub enum WebhookError {
     },
     #[error("webhook `{name}` answered {status}")]
     Refused { name: String, status: u16 },
-    #[error("cannot read the outbox for webhook `{name}`")]
-    Outbox {
-        name: String,
-        source: CatalogueError,
-    },
-    #[error("a task of webhook `{name}` did not end")]
-    Task {
-        name: String,
-        source: tokio::task::JoinError,
-    },
 }
 
 /// One address that hears of every event.
@@ -76,7 +61,7 @@ impl Webhook {
         client.build()
     }
 
-    async fn send(&self, event: &Event) -> Result<(), WebhookError> {
+    async fn post(&self, event: &Event) -> Result<(), WebhookError> {
         let body = serde_json::to_vec(event).expect("invariant: plain data serialises");
         let answer = self
             .client
@@ -110,73 +95,21 @@ fn signature(secret: &str, body: &[u8]) -> String {
     hex::encode(mac.finalize().into_bytes())
 }
 
-/// Delivers for as long as the process lives.
-pub async fn deliver(
-    webhook: Webhook,
-    catalogue: Arc<Mutex<Catalogue>>,
-    mut news: watch::Receiver<u64>,
-) {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        // What comes while we send is seen as a change below.
-        news.mark_unchanged();
-        match deliver_waiting(&webhook, &catalogue).await {
-            Ok(0) => {
-                pause = FIRST_PAUSE;
-                if news.changed().await.is_err() {
-                    return;
-                }
-            }
-            Ok(_) => pause = FIRST_PAUSE,
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                let cause = cause.unwrap_or_default();
-                tracing::warn!("{error} {cause}; next try in {} s", pause.as_secs());
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
+impl Sink for Webhook {
+    fn name(&self) -> &str {
+        &self.name
     }
-}
 
-/// Sends what waits, in order; returns how many events that was.
-async fn deliver_waiting(
-    webhook: &Webhook,
-    catalogue: &Arc<Mutex<Catalogue>>,
-) -> Result<usize, WebhookError> {
-    let name = webhook.name.clone();
-    let events = ask(webhook, catalogue, move |catalogue| {
-        let taken = catalogue.delivered(&name)?;
-        catalogue.events(taken, None, BATCH)
-    })
-    .await?;
-    for (sent, event) in events.iter().enumerate() {
-        if let Err(error) = webhook.send(event).await {
-            // What got through counts; the one that did not is tried again as if it were the first.
-            return if sent == 0 { Err(error) } else { Ok(sent) };
-        }
-        let (name, seq) = (webhook.name.clone(), event.seq);
-        ask(webhook, catalogue, move |catalogue| {
-            catalogue.deliver(&name, seq)
-        })
-        .await?;
+    async fn ready(&mut self) -> Result<(), SinkError> {
+        Ok(())
     }
-    Ok(events.len())
-}
 
-async fn ask<T: Send + 'static>(
-    webhook: &Webhook,
-    catalogue: &Arc<Mutex<Catalogue>>,
-    question: impl FnOnce(&mut Catalogue) -> Result<T, CatalogueError> + Send + 'static,
-) -> Result<T, WebhookError> {
-    let catalogue = Arc::clone(catalogue);
-    let answer = tokio::task::spawn_blocking(move || {
-        question(&mut catalogue.lock().unwrap_or_else(PoisonError::into_inner))
-    });
-    let name = webhook.name.clone();
-    match answer.await {
-        Ok(answer) => answer.map_err(|source| WebhookError::Outbox { name, source }),
-        Err(source) => Err(WebhookError::Task { name, source }),
+    async fn send(&mut self, event: &Event) -> Result<(), SinkError> {
+        Ok(self.post(event).await?)
+    }
+
+    async fn idle(&mut self) {
+        std::future::pending::<()>().await;
     }
 }
 

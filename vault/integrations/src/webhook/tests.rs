@@ -1,9 +1,13 @@
+use std::sync::{Arc, Mutex};
+
 use camino::Utf8PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use vault_catalogue::NewRecording;
+use tokio::sync::watch;
+use vault_catalogue::{Catalogue, NewRecording};
 
 use super::*;
+use crate::deliver;
 
 const SECRET: &str = "hookkey-0123456789abcdef";
 
@@ -69,7 +73,9 @@ async fn a_redirect_is_not_followed_and_the_event_comes_again_before_the_next() 
         secret: SECRET.into(),
     };
     let (_news, receiver) = watch::channel(0);
-    let delivery = tokio::spawn(deliver(webhook, Arc::clone(&catalogue), receiver));
+    let (trouble, heard_of) = watch::channel(None);
+    let delivery = deliver(webhook, Arc::clone(&catalogue), receiver, trouble);
+    let delivery = tokio::spawn(delivery);
     let mut heard = Vec::new();
     for answer in [
         "302 Found\r\nlocation: /elsewhere",
@@ -94,5 +100,6 @@ async fn a_redirect_is_not_followed_and_the_event_comes_again_before_the_next() 
     tokio::time::timeout(Duration::from_secs(5), noted)
         .await
         .unwrap();
+    assert_eq!(*heard_of.borrow(), None);
     delivery.abort();
 }
