@@ -307,3 +307,109 @@ fn two_runs_at_once_do_not_meet() {
     assert!(first.wait().unwrap().success());
     site.run(INSTALL).expect(0);
 }
+
+/// What a site looks like from outside, with all that changes from run to run left out.
+fn snapshot(engine: &Engine, site: &Site) -> Vec<String> {
+    let mut found = Vec::new();
+    for object in engine.objects("stakeout.crash.") {
+        let Some(name) = object.strip_prefix("container ") else {
+            found.push(object);
+            continue;
+        };
+        let seen = inspect(engine, name);
+        let digest = &seen["Config"]["Labels"]["stakeout.digest"];
+        let running = &seen["State"]["Running"];
+        let networks = seen["NetworkSettings"]["Networks"].as_object().unwrap();
+        let networks: Vec<_> = networks.keys().collect();
+        found.push(format!("{object} {digest} running={running} {networks:?}"));
+    }
+    let control = site.data().join("control");
+    let listed = Command::new("find")
+        .args([control.as_str(), "-printf", "%P %m %U\n"])
+        .output()
+        .unwrap();
+    let mut files: Vec<_> = String::from_utf8_lossy(&listed.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    files.sort();
+    found.extend(files);
+    found
+}
+
+/// The installer is killed after its nth effect, run again, and must end where an uninterrupted
+/// run ends. CI takes every ninth; `STAKEOUT_CRASH_STEP=1` takes all.
+#[test]
+fn a_run_that_is_killed_is_finished_by_the_next() {
+    const AFTER: &str = "cameras: [ { name: gate, test: scene, record: { longest: 30s } } ]\n\
+                         storage: { provider: filesystem, quota: 1GiB }\n";
+    let install: &[&str] = &["install", "--yes", "--no-verify"];
+    let erase: &[&str] = &["uninstall", "--data", "--yes"];
+    let step = std::env::var("STAKEOUT_CRASH_STEP").map_or(9, |step| step.parse().unwrap());
+    let engine = Engine::start();
+    let site = site("crash", DEMO, &engine.address());
+    let killed = |command: &[&str], after: u64| {
+        let output = site
+            .command(command)
+            .env("STAKEOUT_TEST_CRASH_AFTER", after.to_string())
+            .output()
+            .unwrap();
+        output.status.code().is_none()
+    };
+    // The installation's own random mark is in every digest of labels; names and states are not.
+    let shape = |snapshot: Vec<String>| -> Vec<String> {
+        let plain = |line: String| {
+            let mut words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            if words.first().is_some_and(|w| w == "container") && words.len() > 2 {
+                words[2] = String::new();
+            }
+            words.join(" ")
+        };
+        snapshot.into_iter().map(plain).collect()
+    };
+    let mut kills = 0;
+    site.run(install).expect(0);
+    let made = shape(snapshot(&engine, &site));
+    site.write_profile(&profile("crash", AFTER));
+    site.run(install).expect(0);
+    let changed = shape(snapshot(&engine, &site));
+    site.run(erase).expect(0);
+
+    for (name, first, command, wanted) in [
+        ("install", DEMO, install, &made),
+        ("change", AFTER, install, &changed),
+        ("erase", AFTER, erase, &Vec::new()),
+    ] {
+        let mut after = 1;
+        loop {
+            if name != "install" {
+                site.write_profile(&profile("crash", DEMO));
+                site.run(install).expect(0);
+            }
+            site.write_profile(&profile("crash", first));
+            let ended = !killed(command, after);
+            if !ended {
+                kills += 1;
+                site.run(command).expect(0);
+            }
+            let mut found = shape(snapshot(&engine, &site));
+            found.retain(|line| !line.is_empty());
+            assert_eq!(&found, wanted, "{name} killed after {after}");
+            if name != "erase" {
+                let again = site.run(&["plan"]);
+                assert_eq!(
+                    again.code,
+                    Some(0),
+                    "{name} killed after {after}: {again:#?}"
+                );
+                site.run(erase).expect(0);
+            }
+            assert!(!site.data().exists(), "{name} killed after {after}");
+            if ended {
+                break;
+            }
+            after += step;
+        }
+    }
+    assert!(kills >= 10, "{kills}");
+}

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use agent_api::CameraState;
 use camino::Utf8PathBuf;
 use installer_docker::{Explanation, explain};
-use installer_engine::{read_camera, read_usage};
+use installer_engine::{read_cameras, read_usage};
 use installer_plan::docker::{ContainerState, FILES, Ownership, object_name};
 use installer_plan::human_bytes;
 use serde::Serialize;
@@ -110,22 +110,27 @@ pub(crate) async fn read(site: &Site, seen: &OnEngine) -> Result<EngineStatus, C
     let installed = receipt.is_some_and(|receipt| !receipt.owned.containers.is_empty());
     if installed && let Ok(peers) = on_engine(site, seen).await {
         for access in &peers.cameras {
-            cameras.push(match read_camera(access).await {
-                Ok(Some(status)) => CameraReport {
-                    name: access.camera.clone(),
-                    receiving: status.state == CameraState::Receiving,
-                    error: status.error,
-                    picture: status.codec.map(|codec| {
-                        let (width, height) = (status.width, status.height);
-                        let size = width.zip(height).map(|(w, h)| format!(" {w}x{h}"));
-                        format!("{codec}{}", size.unwrap_or_default())
-                    }),
-                    last_frame_ms: status.last_frame_ms,
-                    pending_uploads: status.pending_uploads,
+            cameras.push(
+                match read_cameras(&access.agent, &access.token)
+                    .await
+                    .map(|all| all.into_iter().find(|camera| camera.name == access.camera))
+                {
+                    Ok(Some(status)) => CameraReport {
+                        name: access.camera.clone(),
+                        receiving: status.state == CameraState::Receiving,
+                        error: status.error,
+                        picture: status.codec.map(|codec| {
+                            let (width, height) = (status.width, status.height);
+                            let size = width.zip(height).map(|(w, h)| format!(" {w}x{h}"));
+                            format!("{codec}{}", size.unwrap_or_default())
+                        }),
+                        last_frame_ms: status.last_frame_ms,
+                        pending_uploads: status.pending_uploads,
+                    },
+                    Ok(None) => silent(&access.camera, "its agent does not know it".to_owned()),
+                    Err(error) => silent(&access.camera, error.to_string()),
                 },
-                Ok(None) => silent(&access.camera, "its agent does not know it".to_owned()),
-                Err(error) => silent(&access.camera, error.to_string()),
-            });
+            );
         }
         let certificate = facts.certificates.services.get("vault");
         if let Some(access) = peers.cameras.first()

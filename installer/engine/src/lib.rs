@@ -19,5 +19,5 @@ pub use login::{Logins, format_login, parse_login, resolve_login};
 pub use port::{EffectError, ErrorKind, Probe, World};
 pub use primitives::{CRASH_VARIABLE, Primitives};
 pub use verify::{
-    CameraAccess, VaultAccess, VerifyError, read_camera, read_clip, read_usage, verify,
+    CameraAccess, VaultAccess, VerifyError, read_cameras, read_clip, read_usage, verify,
 };

@@ -96,7 +96,7 @@ pub async fn verify(
     seconds: u64,
     report: &mut impl FnMut(Event),
 ) -> Result<Verified, VerifyError> {
-    let client = client(access);
+    let client = client(access.trust.as_deref().unwrap_or_default());
     let mut stage = |text: &str| {
         report(Event::Verifying {
             camera: access.camera.clone(),
@@ -172,15 +172,13 @@ pub async fn verify(
     })
 }
 
-/// What an agent says of its camera now.
-pub async fn read_camera(access: &CameraAccess) -> Result<Option<CameraStatus>, VerifyError> {
-    let url = join(&access.agent, &["api", "cameras"]);
-    let request = client(access)
-        .get(url)
-        .bearer_auth(&access.token)
+/// What an agent says of its cameras now.
+pub async fn read_cameras(agent: &Url, token: &str) -> Result<Vec<CameraStatus>, VerifyError> {
+    let request = client("")
+        .get(join(agent, &["api", "cameras"]))
+        .bearer_auth(token)
         .timeout(ANSWER_DEADLINE);
-    let cameras: Vec<CameraStatus> = fetch_json("agent", request).await?;
-    Ok(cameras.into_iter().find(|c| c.name == access.camera))
+    fetch_json("agent", request).await
 }
 
 /// What the vault holds; nothing at a site without one.
@@ -188,15 +186,14 @@ pub async fn read_usage(access: &CameraAccess) -> Result<Option<vault_api::Usage
     let Some(vault) = &access.vault else {
         return Ok(None);
     };
-    let request = client(access)
+    let request = client(access.trust.as_deref().unwrap_or_default())
         .get(join(&vault.url, &["api", "usage"]))
         .bearer_auth(&vault.token)
         .timeout(ANSWER_DEADLINE);
     fetch_json("vault", request).await.map(Some)
 }
 
-fn client(access: &CameraAccess) -> Client {
-    let trusted = access.trust.as_deref().unwrap_or_default();
+fn client(trusted: &str) -> Client {
     Client::builder()
         .no_proxy()
         // The site's own authority, and no other, vouches for what is asked here.

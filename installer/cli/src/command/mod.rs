@@ -31,6 +31,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Com
         Command::Plan(arguments) => plan::run(&arguments, context).await,
         Command::Apply(arguments) => apply::run(&arguments, context).await,
         Command::Install(arguments) => install::run(&arguments, context).await,
+        Command::Upgrade(arguments) => install::upgrade(&arguments, context).await,
+        Command::Rollback(arguments) => install::rollback(&arguments, context).await,
         Command::Status => status::run(context).await,
         Command::Doctor => doctor::run(context).await,
         Command::Cameras(command) => cameras::run(command, context).await,

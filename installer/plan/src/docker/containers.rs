@@ -43,6 +43,8 @@ impl Draft<'_> {
                 self.owned
                     .containers
                     .insert(spec.name.clone(), spec.image.clone());
+                let component = container.image.name().to_owned();
+                self.owned.images.insert(component, spec.image.clone());
                 self.container(container, spec, &digest);
             }
         }
@@ -132,6 +134,7 @@ impl Draft<'_> {
                         to: next.clone(),
                         digest: digest.clone(),
                         deadline_seconds: READY_SECONDS,
+                        records: container.role == Role::Agent,
                     };
                     let id = format!("service {} (replaced)", container.service);
                     self.push(Change::Change, id, action);
