@@ -52,7 +52,7 @@ pub fn images() -> &'static Utf8Path {
             "--key",
             key.as_str(),
         ];
-        xtask(&root(), &target(), &words);
+        xtask(&words);
         folder
     })
 }
@@ -86,13 +86,13 @@ pub fn release() -> &'static Utf8Path {
         let folder = target().join("shipped/release");
         let key = key().0;
         let words = ["dist", "--output", folder.as_str(), "--key", key.as_str()];
-        xtask(&root(), &target(), &words);
+        xtask(&words);
         folder
     })
 }
 
-/// `cargo xtask WORDS` in a checkout, building below `target`.
-pub fn xtask(root: &Utf8Path, target: &Utf8Path, words: &[&str]) {
+/// `cargo xtask WORDS` in this repository.
+pub fn xtask(words: &[&str]) {
     let mut command = Command::new("cargo");
     // What cargo says about the suite is no business of what is built.
     for (name, _) in env::vars_os() {
@@ -107,7 +107,19 @@ pub fn xtask(root: &Utf8Path, target: &Utf8Path, words: &[&str]) {
     command
         .args(["run", "--quiet", "--locked", "--package", "xtask", "--"])
         .args(words)
+        .current_dir(root())
+        .env("CARGO_TARGET_DIR", target());
+    run(&mut command);
+}
+
+/// The same for another checkout, building elsewhere. Our own chores do it: compiling the other
+/// checkout's would take longer than what they do.
+pub fn xtask_elsewhere(root: &Utf8Path, target: &Utf8Path, words: &[&str]) {
+    let mut command = Command::new(crate::shipped::target().join("debug/xtask"));
+    command
+        .args(words)
         .current_dir(root)
+        .env("CARGO_MANIFEST_DIR", root.join("ci/xtask"))
         .env("CARGO_TARGET_DIR", target);
     run(&mut command);
 }
