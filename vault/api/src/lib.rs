@@ -84,7 +84,7 @@ pub struct Recording {
     pub sha256: Option<String>,
     /// Unix milliseconds of the acknowledgement.
     pub stored_ms: i64,
-    /// Where the provider keeps it, in its own terms (a path on a file system).
+    /// Where the provider keeps it, in its own terms: a path, or `s3://BUCKET/KEY`.
     pub location: String,
 }
 

@@ -134,6 +134,10 @@ impl Catalogue {
         connection
             .pragma_update(None, "synchronous", "FULL")
             .map_err(failed)?;
+        // A container may have no folder for temporary files.
+        connection
+            .pragma_update(None, "temp_store", "MEMORY")
+            .map_err(failed)?;
         connection
             .busy_timeout(std::time::Duration::from_secs(10))
             .map_err(failed)?;

@@ -11,7 +11,7 @@ use vault_storage::Provider;
 
 use crate::integrations::Integrations;
 use crate::judge::judge;
-use crate::run::{lock, open, prepare, wait};
+use crate::run::{lock, open, wait};
 use crate::tls::read_pair;
 
 /// What was found; a vault that runs has to be stopped first.
@@ -76,13 +76,13 @@ pub(crate) fn check(config: &Utf8Path) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let mut objects = BTreeMap::new();
     wait(async {
-        let catalogue = Mutex::new(catalogue);
-        prepare(&config, &provider, &catalogue).await?;
+        // A bucket is looked at and not made: this command changes nothing.
+        provider.probe().await?;
         let found = provider.walk(|object| {
             objects.insert(object.location, (object.bytes, object.key));
         });
         found.await?;
-        compare(&provider, &catalogue, objects, &mut report).await
+        compare(&provider, &Mutex::new(catalogue), objects, &mut report).await
     })?;
     Ok(report)
 }

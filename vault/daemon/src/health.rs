@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use vault_api::{TlsConfig, VaultConfig, read_config};
 
-use crate::tls::read_chain;
+use crate::tls::{certificate_path, read_chain};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two tries while the files and the living process hold different certificates.
@@ -108,7 +108,7 @@ async fn request(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<
 fn expected(tls: &TlsConfig) -> anyhow::Result<CertificateDer<'static>> {
     let path: Utf8PathBuf = match tls {
         TlsConfig::Files { certificate, .. } => certificate.clone(),
-        TlsConfig::Acme { cache, .. } => cache.join("certificate.pem"),
+        TlsConfig::Acme { cache, .. } => certificate_path(cache),
     };
     let chain = read_chain(&path)?;
     chain

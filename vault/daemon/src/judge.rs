@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     Host { object: String },
     #[error("MQTT integration `{name}` cannot publish to topic `{topic}`")]
     Topic { name: String, topic: String },
+    #[error("AMQP integration `{name}` has an exchange or a queue without a name")]
+    Unnamed { name: String },
     #[error("hand-off directory `{path}` is not an absolute path")]
     Relative { path: Utf8PathBuf },
     #[error("account `{account}` writes to `{directory}`, which is neither `*` nor one plain name")]
@@ -102,6 +104,12 @@ fn judge_integrations(config: &VaultConfig) -> Result<(), Fault> {
         let object = format!("AMQP integration `{}`", amqp.name);
         judge_address(&object, &amqp.url, &["amqp", "amqps"])?;
         once(&amqp.name)?;
+        // To the broker, no name is one that it chooses.
+        let named = [&amqp.exchange, &amqp.queue];
+        if named.into_iter().flatten().any(String::is_empty) {
+            let name = amqp.name.clone();
+            return Err(Fault::Unnamed { name });
+        }
     }
     Ok(())
 }
@@ -257,6 +265,13 @@ mod tests {
             (broker("mqtt", "mqtt://:hidden@h", None), Some("password")),
             (broker("mqtt", "mqtt://h", Some("a/#")), Some("topic")),
             (broker("amqp", "amqps://h/vhost", None), None),
+            (
+                (
+                    "amqp",
+                    serde_json::json!([{"name": "b", "url": "amqp://h", "queue": ""}]),
+                ),
+                Some("without a name"),
+            ),
             (broker("amqp", "http://h", None), Some("not amqp")),
             (broker("amqp", "amqp:///vhost", None), Some("host")),
             (acme("https://a/dir", &["v.example.org"]), None),

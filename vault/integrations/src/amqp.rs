@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use amq_protocol_tcp::OwnedTLSConfig;
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
     QueueDeclareOptions,
 };
-use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::{AMQPUri, AMQPUserInfo};
 use lapin::{

@@ -21,6 +21,8 @@ pub struct Part {
     child: Child,
     /// Where it answers.
     pub url: String,
+    /// What it printed before that.
+    pub said: Vec<String>,
     server: Pid,
 }
 
@@ -36,7 +38,7 @@ impl Part {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run ci/parts/{name}: {error}"));
-        let (mut url, mut server) = (None, None);
+        let (mut url, mut server, mut said) = (None, None, Vec::new());
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
             if let Some(pid) = line.strip_prefix("pid ") {
@@ -46,10 +48,12 @@ impl Part {
             if url.is_some() {
                 break;
             }
+            said.push(line);
         }
         Self {
             url: url.unwrap_or_else(|| panic!("ci/parts/{name} failed and said why above")),
             server: server.unwrap(),
+            said,
             child,
         }
     }

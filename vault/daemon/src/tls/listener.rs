@@ -11,6 +11,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::ACME_ALPN;
+
 /// A client that has not finished its handshake by then is a scanner, or gone.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes at one time, so that those who never finish them use up no memory.
@@ -76,6 +78,8 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, ready: mpsc::Sende
         let (acceptor, ready) = (acceptor.clone(), ready.clone());
         drop(tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                // An ACME authority has seen what it came for.
+                Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_ALPN) => {}
                 Ok(Ok(stream)) => {
                     drop(place);
                     // The server is about to end.

@@ -1,8 +1,11 @@
 //! HTTPS: whose certificate is shown, and connections once their handshake is done.
 
+mod acme;
 mod files;
 mod listener;
+mod validity;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,6 +23,7 @@ use vault_api::TlsConfig;
 
 use crate::secret::{SecretError, read_private};
 
+pub(crate) use acme::certificate_path;
 pub(crate) use files::follow;
 pub(crate) use listener::TlsListener;
 
@@ -50,7 +54,12 @@ pub(crate) enum TlsError {
 #[derive(Default)]
 pub(crate) struct Certificates {
     current: RwLock<Option<Arc<CertifiedKey>>>,
+    /// By domain, while an authority looks for them.
+    challenges: RwLock<BTreeMap<String, Arc<CertifiedKey>>>,
 }
+
+/// The protocol by which an ACME authority asks (RFC 8737).
+pub(crate) const ACME_ALPN: &[u8] = b"acme-tls/1";
 
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,10 +72,34 @@ impl Certificates {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Some(Arc::new(key));
     }
+
+    fn challenge(&self, domain: &str, answer: CertifiedKey) {
+        let mut challenges = self
+            .challenges
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        challenges.insert(domain.to_owned(), Arc::new(answer));
+    }
+
+    fn forget_challenges(&self) {
+        let mut challenges = self
+            .challenges
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        challenges.clear();
+    }
 }
 
 impl ResolvesServerCert for Certificates {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut asked = hello.alpn().into_iter().flatten();
+        if asked.any(|protocol| protocol == ACME_ALPN) {
+            let challenges = self
+                .challenges
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            return challenges.get(hello.server_name()?).cloned();
+        }
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.clone()
     }
@@ -114,7 +147,22 @@ pub(crate) fn listen(config: &TlsConfig, listener: TcpListener) -> anyhow::Resul
             let shown = Arc::clone(&certificates);
             drop(tokio::spawn(follow(certificate, key, stamps, shown)));
         }
-        TlsConfig::Acme { .. } => anyhow::bail!("this version of the vault does not speak ACME"),
+        TlsConfig::Acme {
+            directory,
+            domains,
+            contact,
+            cache,
+            ca_file,
+        } => {
+            let acme = acme::Acme {
+                directory: directory.clone(),
+                domains: domains.clone(),
+                contact: contact.clone(),
+                cache: cache.clone(),
+                ca_file: ca_file.clone(),
+            };
+            drop(tokio::spawn(acme.keep(Arc::clone(&certificates))));
+        }
     }
     Ok(TlsListener::new(listener, server_config(certificates)?)?)
 }
@@ -125,7 +173,7 @@ fn server_config(certificates: Arc<Certificates>) -> anyhow::Result<ServerConfig
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), ACME_ALPN.to_vec()];
     // A session that is taken up again shows no certificate, so it would outlive its renewal.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod acme;
 mod api;
 mod brokers;
 mod container;
@@ -12,4 +13,5 @@ mod faults;
 mod kill;
 mod repeats;
 mod s3;
+mod scratch;
 mod support;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use vault_api::{Event, Page, Problem, ProviderConfig, Stored, Usage, header};
-use vault_testkit::Minio;
+use vault_testkit::{Files, Minio};
 
 use crate::support::{SECRET, Vault, name};
 
@@ -47,8 +47,13 @@ async fn until_well(vault: &Vault) {
 
 #[tokio::test]
 async fn recordings_go_in_a_bucket_and_come_out_of_it() {
-    let minio = Minio::start();
+    let files = Files::default();
+    let (certificate, key) = files.certificate("minio");
+    let minio = Minio::start_with(files, 0, Some((&certificate, &key)));
     let mut vault = on_bucket(&minio, "footage");
+    if let ProviderConfig::S3 { ca_file, .. } = &mut vault.config.provider {
+        *ca_file = Some(certificate.into());
+    }
     vault.config.retention.quota_bytes = Some(7_000_025);
     vault.start().await;
     let large = vec![7; 7_000_000];
@@ -217,4 +222,79 @@ async fn a_server_that_is_away_or_says_no_is_told_of_and_tried_again() {
     vault.start_unwell().await;
     let (_, said) = health(&vault).await;
     assert!(said.contains("bucket `another` is missing"), "{said}");
+}
+
+/// Bytes that tell one upload from another; every fifth goes in parts.
+fn footage(number: u64) -> Vec<u8> {
+    let length = if number.is_multiple_of(5) {
+        6_000_000
+    } else {
+        20_000
+    };
+    vec![u8::try_from(number % 251).unwrap(); length]
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_in_the_bucket_however_often_it_is_killed() {
+    let minio = Minio::start();
+    let mut vault = on_bucket(&minio, "killed");
+    let mut acknowledged = Vec::new();
+    let mut number = 1_700_000_000;
+    for round in 0..8 {
+        vault.start().await;
+        let life = Duration::from_millis(150 + 61 * round);
+        let uploads = async {
+            loop {
+                number += 1;
+                let upload = vault.upload(&name("gate", number)).body(footage(number));
+                match upload.send().await {
+                    Ok(answer) if answer.status().is_success() => acknowledged.push(number),
+                    _ => return,
+                }
+            }
+        };
+        drop(tokio::time::timeout(life, uploads).await);
+        vault.kill();
+    }
+    vault.start().await;
+    assert!(
+        acknowledged.len() > 20,
+        "only {} were taken",
+        acknowledged.len()
+    );
+    // What nobody heard of is sent again, as agents do, and is one recording all the same.
+    for number in 1_700_000_001..=number {
+        let upload = vault.upload(&name("gate", number)).body(footage(number));
+        let answer = upload.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{number}");
+        let stored: Stored = answer.json().await.unwrap();
+        assert!(
+            stored.duplicate || !acknowledged.contains(&number),
+            "{number}"
+        );
+        let media = format!("api/recordings/{}/media", stored.id);
+        let bytes = vault.admin(&media).send().await.unwrap().bytes().await;
+        assert!(bytes.unwrap() == footage(number), "{number}");
+    }
+    let events: Vec<Event> = vault
+        .admin("api/events")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let mut told: Vec<_> = events.iter().map(|event| event.recording.id).collect();
+    told.sort_unstable();
+    let recordings = page(&vault).await.recordings;
+    let mut ids: Vec<_> = recordings.iter().map(|recording| recording.id).collect();
+    ids.sort_unstable();
+    assert_eq!(told, ids);
+    vault.kill();
+    let check = vault.command("check").output().unwrap();
+    assert!(
+        check.status.success(),
+        "{}",
+        String::from_utf8_lossy(&check.stdout)
+    );
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use amq_protocol_tcp::OwnedTLSConfig;
 use lapin::options::{BasicGetOptions, QueueDeclareOptions};
-use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
