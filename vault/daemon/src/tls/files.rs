@@ -11,14 +11,15 @@ use super::{Certificates, read_pair};
 /// A look costs two `stat` calls.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What tells a changed file: inode, size and time of its last change in nanoseconds.
+/// What tells a changed file: inode, size, and when anything of it changed, its mode included, in
+/// seconds and nanoseconds.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 /// Taken before the files are read: a change during the reading is then seen as one.
 pub(super) fn stamps(certificate: &Utf8Path, key: &Utf8Path) -> [Stamp; 2] {
     [certificate, key].map(|path| {
         let found = std::fs::metadata(path).ok()?;
-        Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+        Some((found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
     })
 }
 
