@@ -74,7 +74,7 @@ pub fn local_images() -> &'static Utf8Path {
             "--platform",
             platform,
         ];
-        xtask(&root(), &target(), &words);
+        xtask(&words);
         folder
     })
 }

@@ -75,7 +75,7 @@ fn a_site_is_made_hardened_and_then_left_alone() {
         }
         assert_eq!(host["LogConfig"]["Config"]["max-size"], "8m");
         assert_eq!(host["RestartPolicy"]["Name"], "always");
-        assert_eq!(host["PortBindings"], serde_json::json!({}), "{service}");
+        assert_eq!(host["PortBindings"], Value::Null, "{service}");
         assert_eq!(found["Config"]["User"], "10001:10001", "{service}");
         assert!(found["Config"]["Healthcheck"]["Test"].is_array());
         let text = found.to_string();
@@ -168,7 +168,7 @@ fn what_looks_like_ours_and_is_not_is_never_touched() {
     // Somebody's container with our name; and one with our labels, copied, of another installation.
     let image = shipped::local_images();
     let load = Command::new(site.programs.join("stakeout"))
-        .args(["image", "load", "--from", image.as_str()])
+        .args(["image", "load", "--images", image.as_str()])
         .env("DOCKER_HOST", engine.address())
         .output()
         .unwrap();
@@ -404,7 +404,11 @@ fn a_run_that_is_killed_is_finished_by_the_next() {
                 );
                 site.run(erase).expect(0);
             }
-            assert!(!site.data().exists(), "{name} killed after {after}");
+            let left: Vec<_> = fs::read_dir(site.data()).into_iter().flatten().collect();
+            assert!(
+                !site.data().exists(),
+                "{name} killed after {after}: {left:?}"
+            );
             if ended {
                 break;
             }
