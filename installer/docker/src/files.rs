@@ -164,7 +164,9 @@ impl FileSession {
             }
             match self.output.next().await {
                 Some(Ok(LogOutput::StdErr { message })) => {
-                    self.said = String::from_utf8_lossy(&message).trim().to_owned();
+                    String::from_utf8_lossy(&message)
+                        .trim()
+                        .clone_into(&mut self.said);
                 }
                 Some(Ok(output)) => self.received.extend_from_slice(&output.into_bytes()),
                 Some(Err(_)) | None => return Err(lost(&self.said)),

@@ -24,18 +24,18 @@ pub(crate) async fn fetch(
     reference: &str,
     from: &ImageSource,
 ) -> Result<(), EffectError> {
-    match (from, own(component)) {
-        (ImageSource::Folder { path, platform }, Some(image)) => {
-            load(connection, image, path, platform).await
+    match from {
+        ImageSource::Folder { path, platform } => {
+            load(connection, own(component), path, platform).await
         }
-        _ => pull(connection, reference).await,
+        ImageSource::Registry => pull(connection, reference).await,
     }
 }
 
-fn own(component: Component) -> Option<OwnImage> {
+fn own(component: Component) -> OwnImage {
     match component {
-        Component::Agent => Some(OwnImage::Agent),
-        Component::Vault => Some(OwnImage::Vault),
+        Component::Agent => OwnImage::Agent,
+        Component::Vault => OwnImage::Vault,
     }
 }
 

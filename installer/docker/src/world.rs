@@ -1,6 +1,6 @@
 //! The engine as the installer's engine sees it: performs actions, answers conditions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -421,7 +421,8 @@ impl DockerWorld {
             Err(error) if status(&error) == Some(404) => return Ok(()),
             Err(error) => return Err(failed(error)),
         };
-        for (id, member) in network.containers.unwrap_or_default() {
+        let members: BTreeMap<_, _> = network.containers.into_iter().flatten().collect();
+        for (id, member) in members {
             let ours = member
                 .name
                 .as_deref()

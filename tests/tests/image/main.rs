@@ -152,6 +152,7 @@ fn clone(to: &Utf8Path) {
 
 /// For amd64 only: arm64 takes the same way through the same code, and as long again.
 #[test]
+#[ignore = "builds everything twice more: `cargo test -p e2e --test image -- --ignored`"]
 fn two_clones_at_different_paths_make_the_same_images() {
     let (_folder, there) = folder();
     let clone_root = there.join("a clone/elsewhere");
