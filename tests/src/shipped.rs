@@ -112,18 +112,6 @@ pub fn xtask(words: &[&str]) {
     run(&mut command);
 }
 
-/// The same for another checkout, building elsewhere. Our own chores do it: compiling the other
-/// checkout's would take longer than what they do.
-pub fn xtask_elsewhere(root: &Utf8Path, target: &Utf8Path, words: &[&str]) {
-    let mut command = Command::new(crate::shipped::target().join("debug/xtask"));
-    command
-        .args(words)
-        .current_dir(root)
-        .env("CARGO_MANIFEST_DIR", root.join("ci/xtask"))
-        .env("CARGO_TARGET_DIR", target);
-    run(&mut command);
-}
-
 /// A JSON file.
 #[track_caller]
 pub fn json(path: &Utf8Path) -> Value {
