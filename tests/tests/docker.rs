@@ -290,6 +290,68 @@ fn a_site_survives_its_engine_and_its_containers() {
 }
 
 #[test]
+fn what_runs_is_told_and_an_upgrade_can_be_taken_back() {
+    let engine = Engine::start();
+    let mut site = site("told", DEMO, &engine.address());
+    site.run(&["upgrade", "--yes"]).expect(4);
+    site.run(INSTALL).expect(0);
+    let status = site.run(&["status", "--output", "json"]).expect(0).json();
+    assert_eq!(status["cameras"][0]["receiving"], true, "{status}");
+    assert!(status["vault"]["recordings"].as_u64().unwrap() > 0);
+    let fingerprint = status["vault"]["fingerprint"].as_str().unwrap();
+    assert_eq!(fingerprint.split(':').count(), 32, "{fingerprint}");
+    site.run(&["doctor"]).expect(0);
+
+    // The chain of causes, from the container to what it last said.
+    engine.docker(&["kill", "stakeout.told.vault"]);
+    site.run(&["status"]).expect(4);
+    let doctor = site.run(&["doctor"]).expect(4);
+    for cause in ["service vault is not well", "exited (137)", "log: "] {
+        assert!(doctor.stdout.contains(cause), "{cause}: {doctor:#?}");
+    }
+    site.run(INSTALL).expect(0);
+    let nothing = site.run(&["rollback", "--yes"]).expect(4);
+    assert!(
+        nothing.stderr.contains("no images of before"),
+        "{nothing:#?}"
+    );
+
+    // Another release: the same programs of another commit, and so other images.
+    let services = ["vault", "agent-gate"];
+    let image =
+        |service: &str| inspect(&engine, &format!("stakeout.told.{service}"))["Image"].to_string();
+    let before = services.map(image);
+    let newer = site.folder().join("newer");
+    let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let programs = shipped::target().join(triple).join("release");
+    shipped::run(
+        Command::new(site.programs.join("stakeout"))
+            .args(["image", "build", "--revision", "newer", "--to"])
+            .arg(&newer)
+            .args(["stakeout-agent", "stakeout-vault"].map(|name| programs.join(name))),
+    );
+    site.set("STAKEOUT_IMAGES", newer.as_str());
+    let upgraded = site
+        .run(&[
+            "upgrade",
+            "--yes",
+            "--output",
+            "json",
+            "--proof-seconds",
+            "2",
+        ])
+        .expect(0)
+        .json();
+    let gap = upgraded["gaps_ms"]["agent-gate"].as_u64().unwrap();
+    assert!(gap < 3000, "{gap} ms");
+    let after = services.map(image);
+    assert!(before.iter().zip(&after).all(|(a, b)| a != b));
+    site.run(&["rollback", "--yes"]).expect(0);
+    assert_eq!(services.map(image), before);
+    site.run(&["status"]).expect(0);
+}
+
+#[test]
 fn two_runs_at_once_do_not_meet() {
     let engine = Engine::start();
     let site = site("race", DEMO, &engine.address());

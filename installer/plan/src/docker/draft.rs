@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::facts::PathFact;
 use crate::plan::{Action, Change, Operation, Plan, Step};
 use crate::receipt::Owned;
+use crate::secret::NewSecret;
 use crate::storage::StorageEstimate;
 use crate::text::{difference, text_digest};
 
@@ -149,29 +150,15 @@ impl<'a> Draft<'a> {
                 self.unchanged += 1;
                 continue;
             };
-            let (word, camera) = match origin {
-                SecretOrigin::Random => ("random", None),
-                SecretOrigin::RandomLogin => ("random login", None),
-                SecretOrigin::Camera => {
-                    let camera = purpose.strip_prefix("camera-");
-                    let camera = camera.and_then(|p| p.strip_suffix("-login"));
-                    ("from the profile's source", camera.map(str::to_owned))
-                }
-            };
-            let id = format!("secret {name} ({word})");
-            let change = if *version == 1 {
-                Change::Add
-            } else {
-                Change::Change
-            };
+            let new = NewSecret::of(&name, origin);
             let action = DockerAction::MakeSecret {
                 name,
                 path,
                 origin,
-                camera,
+                camera: new.camera,
                 owner: self.facts.owner,
             };
-            self.push(change, id, action);
+            self.push(new.change, new.id, action);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::digest::{Digest, digest_of};
 use crate::facts::{Facts, PathFact, ServiceManager};
 use crate::plan::{Action, Change, HostAction, Operation, Plan, Step};
 use crate::receipt::Owned;
+use crate::secret::NewSecret;
 use crate::text::{difference, text_digest};
 
 /// A service with everything that starting it depends on.
@@ -235,29 +236,16 @@ impl<'a> Draft<'a> {
                 self.unchanged += 1;
                 continue;
             };
-            let camera = purpose
-                .strip_prefix("camera-")
-                .and_then(|p| p.strip_suffix("-login"));
-            let (word, camera) = match origin {
-                SecretOrigin::Random => ("random", None),
-                SecretOrigin::RandomLogin => ("random login", None),
-                SecretOrigin::Camera => ("from the profile's source", camera.map(str::to_owned)),
-            };
-            let id = format!("secret {name} ({word})");
-            let change = if *version == 1 {
-                Change::Add
-            } else {
-                Change::Change
-            };
+            let new = NewSecret::of(&name, origin);
             let owner = self.owner.clone();
             self.push(
-                change,
-                id,
+                new.change,
+                new.id,
                 HostAction::MakeSecret {
                     name,
                     path,
                     origin,
-                    camera,
+                    camera: new.camera,
                     owner,
                 },
             );
