@@ -52,7 +52,29 @@ pub fn images() -> &'static Utf8Path {
             "--key",
             key.as_str(),
         ];
-        xtask(&root(), &target(), &words);
+        xtask(&words);
+        folder
+    })
+}
+
+/// A layout of the images for this machine alone, which takes half the time.
+pub fn local_images() -> &'static Utf8Path {
+    static FOLDER: OnceLock<Utf8PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = target().join("shipped/local-images");
+        let platform = match env::consts::ARCH {
+            "aarch64" => "linux/arm64",
+            _ => "linux/amd64",
+        };
+        let words = [
+            "image",
+            "build",
+            "--output",
+            folder.as_str(),
+            "--platform",
+            platform,
+        ];
+        xtask(&words);
         folder
     })
 }
@@ -64,13 +86,13 @@ pub fn release() -> &'static Utf8Path {
         let folder = target().join("shipped/release");
         let key = key().0;
         let words = ["dist", "--output", folder.as_str(), "--key", key.as_str()];
-        xtask(&root(), &target(), &words);
+        xtask(&words);
         folder
     })
 }
 
-/// `cargo xtask WORDS` in a checkout, building below `target`.
-pub fn xtask(root: &Utf8Path, target: &Utf8Path, words: &[&str]) {
+/// `cargo xtask WORDS` in this repository.
+pub fn xtask(words: &[&str]) {
     let mut command = Command::new("cargo");
     // What cargo says about the suite is no business of what is built.
     for (name, _) in env::vars_os() {
@@ -85,8 +107,8 @@ pub fn xtask(root: &Utf8Path, target: &Utf8Path, words: &[&str]) {
     command
         .args(["run", "--quiet", "--locked", "--package", "xtask", "--"])
         .args(words)
-        .current_dir(root)
-        .env("CARGO_TARGET_DIR", target);
+        .current_dir(root())
+        .env("CARGO_TARGET_DIR", target());
     run(&mut command);
 }
 

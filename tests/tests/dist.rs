@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use e2e::shipped::{Server, json, key, release, run, target, xtask};
+use e2e::shipped::{Server, json, key, release, run, xtask};
 use e2e::{free_port, root, wait_until};
 
 /// From nothing to a verified recording, download included.
@@ -272,12 +272,21 @@ fn a_user_without_root_openssl_or_curl_installs_once_and_again() {
 fn the_signature_is_checked_where_openssl_is_and_an_older_version_stays_for_a_way_back() {
     let (_folder, at) = folder();
     let files = Files::serve(release());
+    // A program that somebody else put there is left alone.
+    fs::create_dir_all(at.join("bin")).unwrap();
+    fs::write(at.join("bin/stakeout"), "mine").unwrap();
+    let refused = install(&files.url, &at).output().unwrap();
+    assert!(
+        !refused.status.success() && said(&refused).contains("move it away"),
+        "{refused:?}"
+    );
+    assert_eq!(fs::read_to_string(at.join("bin/stakeout")).unwrap(), "mine");
+    fs::remove_file(at.join("bin/stakeout")).unwrap();
     let library = at.join("lib/stakeout");
     for old in ["0.0.1-aaaaaaaaaaaa", "0.0.2-bbbbbbbbbbbb"] {
         fs::create_dir_all(library.join(old)).unwrap();
     }
     let before = library.join("0.0.2-bbbbbbbbbbbb/stakeout");
-    fs::create_dir_all(at.join("bin")).unwrap();
     std::os::unix::fs::symlink(&before, at.join("bin/stakeout")).unwrap();
     let output = install(&files.url, &at)
         .env("STAKEOUT_VERIFY", "require")
@@ -308,8 +317,27 @@ fn the_signature_is_checked_where_openssl_is_and_an_older_version_stays_for_a_wa
         listed["release"],
         json(&release().join("images/release.json"))
     );
-    let images = library.join(&left[1]).join("images");
-    assert!(images.join("oci-layout").is_file(), "{images}");
+    pushes_its_platform(&program, &listed["release"]);
+}
+
+/// An archive has the images of its own platform: a registry takes that under the tag, and no index
+/// with holes.
+fn pushes_its_platform(program: &Utf8Path, release: &serde_json::Value) {
+    let (_folder, at) = folder();
+    let port = free_port();
+    let mut command = Command::new(root().join("ci/parts/registry"));
+    command.arg(at.join("registry")).arg(port.to_string());
+    let _registry = Server::start(&mut command, &at.join("log"));
+    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    wait_until(Duration::from_secs(20), "the registry listens", listens);
+    let address = format!("127.0.0.1:{port}");
+    let mut push = Command::new(program);
+    let pushed = run(push.args(["image", "push", &address, "--output", "json"]));
+    let pushed: serde_json::Value = serde_json::from_str(&pushed).unwrap();
+    let manifest = &release["agent"]["platforms"]["linux/amd64"]["manifest"];
+    assert_eq!(pushed[0]["digest"], *manifest);
+    // A signature and a list of parts.
+    assert_eq!(pushed[0]["attached"], 2);
 }
 
 #[test]
@@ -318,14 +346,12 @@ fn an_archive_is_made_the_same_again_and_holds_nothing_of_this_machine() {
     let again = at.join("again");
     let words = ["dist", "--output", again.as_str(), "--key"];
     let private = key().0;
-    xtask(
-        &root(),
-        &target(),
-        &[&words[..], &[private.as_str()]].concat(),
-    );
+    xtask(&[&words[..], &[private.as_str()]].concat());
     for file in ["SHA256SUMS", "SHA256SUMS.sig"] {
-        let ours = fs::read(release().join(file)).unwrap();
-        assert_eq!(ours, fs::read(again.join(file)).unwrap(), "{file}");
+        let read = |folder: &Utf8Path| fs::read(folder.join(file)).unwrap();
+        let (ours, theirs) = (read(release()), read(&again));
+        let readable = [&ours, &theirs].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        assert!(ours == theirs, "{file}: {readable:#?}");
     }
     for machine in ["x86_64", "aarch64"] {
         let mut list = Command::new("tar");

@@ -21,7 +21,7 @@ fn profile(site: &str, rest: &str) -> String {
 fn site(name: &str, rest: &str, address: &str) -> Site {
     let mut site = Site::new(&profile(name, rest));
     site.set("DOCKER_HOST", address);
-    site.set("STAKEOUT_IMAGES", shipped::images().as_str());
+    site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
     site
 }
 
@@ -75,7 +75,7 @@ fn a_site_is_made_hardened_and_then_left_alone() {
         }
         assert_eq!(host["LogConfig"]["Config"]["max-size"], "8m");
         assert_eq!(host["RestartPolicy"]["Name"], "always");
-        assert_eq!(host["PortBindings"], serde_json::json!({}), "{service}");
+        assert_eq!(host["PortBindings"], Value::Null, "{service}");
         assert_eq!(found["Config"]["User"], "10001:10001", "{service}");
         assert!(found["Config"]["Healthcheck"]["Test"].is_array());
         let text = found.to_string();
@@ -166,9 +166,9 @@ fn what_looks_like_ours_and_is_not_is_never_touched() {
     let witness = Witness::stand(&engine);
     let site = site("twin", DEMO, &witness.address());
     // Somebody's container with our name; and one with our labels, copied, of another installation.
-    let image = shipped::images();
+    let image = shipped::local_images();
     let load = Command::new(site.programs.join("stakeout"))
-        .args(["image", "load", "--from", image.as_str()])
+        .args(["image", "load", "--images", image.as_str()])
         .env("DOCKER_HOST", engine.address())
         .output()
         .unwrap();
@@ -290,10 +290,72 @@ fn a_site_survives_its_engine_and_its_containers() {
 }
 
 #[test]
+fn what_runs_is_told_and_an_upgrade_can_be_taken_back() {
+    let engine = Engine::start();
+    let mut site = site("told", DEMO, &engine.address());
+    site.run(&["upgrade", "--yes"]).expect(4);
+    site.run(INSTALL).expect(0);
+    let status = site.run(&["status", "--output", "json"]).expect(0).json();
+    assert_eq!(status["cameras"][0]["receiving"], true, "{status}");
+    assert!(status["vault"]["recordings"].as_u64().unwrap() > 0);
+    let fingerprint = status["vault"]["fingerprint"].as_str().unwrap();
+    assert_eq!(fingerprint.split(':').count(), 32, "{fingerprint}");
+    site.run(&["doctor"]).expect(0);
+
+    // The chain of causes, from the container to what it last said.
+    engine.docker(&["kill", "stakeout.told.vault"]);
+    site.run(&["status"]).expect(4);
+    let doctor = site.run(&["doctor"]).expect(4);
+    for cause in ["service vault is not well", "exited (137)", "log: "] {
+        assert!(doctor.stdout.contains(cause), "{cause}: {doctor:#?}");
+    }
+    site.run(INSTALL).expect(0);
+    let nothing = site.run(&["rollback", "--yes"]).expect(4);
+    assert!(
+        nothing.stderr.contains("no images of before"),
+        "{nothing:#?}"
+    );
+
+    // Another release: the same programs of another commit, and so other images.
+    let services = ["vault", "agent-gate"];
+    let image =
+        |service: &str| inspect(&engine, &format!("stakeout.told.{service}"))["Image"].to_string();
+    let before = services.map(image);
+    let newer = site.folder().join("newer");
+    let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let programs = shipped::target().join(triple).join("release");
+    shipped::run(
+        Command::new(site.programs.join("stakeout"))
+            .args(["image", "build", "--revision", "newer", "--to"])
+            .arg(&newer)
+            .args(["stakeout-agent", "stakeout-vault"].map(|name| programs.join(name))),
+    );
+    site.set("STAKEOUT_IMAGES", newer.as_str());
+    let upgraded = site
+        .run(&[
+            "upgrade",
+            "--yes",
+            "--output",
+            "json",
+            "--proof-seconds",
+            "2",
+        ])
+        .expect(0)
+        .json();
+    let gap = upgraded["gaps_ms"]["agent-gate"].as_u64().unwrap();
+    assert!(gap < 3000, "{gap} ms");
+    let after = services.map(image);
+    assert!(before.iter().zip(&after).all(|(a, b)| a != b));
+    site.run(&["rollback", "--yes"]).expect(0);
+    assert_eq!(services.map(image), before);
+    site.run(&["status"]).expect(0);
+}
+
+#[test]
 fn two_runs_at_once_do_not_meet() {
     let engine = Engine::start();
     let site = site("race", DEMO, &engine.address());
-    shipped::images();
+    shipped::local_images();
     let first = site.command(INSTALL).spawn().unwrap();
     let mut first = first;
     wait_until(Duration::from_secs(20), "the first has begun", || {
@@ -306,4 +368,114 @@ fn two_runs_at_once_do_not_meet() {
     assert_eq!(second.code, Some(8), "{second:#?}");
     assert!(first.wait().unwrap().success());
     site.run(INSTALL).expect(0);
+}
+
+/// What a site looks like from outside, with all that changes from run to run left out.
+fn snapshot(engine: &Engine, site: &Site) -> Vec<String> {
+    let mut found = Vec::new();
+    for object in engine.objects("stakeout.crash.") {
+        let Some(name) = object.strip_prefix("container ") else {
+            found.push(object);
+            continue;
+        };
+        let seen = inspect(engine, name);
+        let digest = &seen["Config"]["Labels"]["stakeout.digest"];
+        let running = &seen["State"]["Running"];
+        let networks = seen["NetworkSettings"]["Networks"].as_object().unwrap();
+        let networks: Vec<_> = networks.keys().collect();
+        found.push(format!("{object} {digest} running={running} {networks:?}"));
+    }
+    let control = site.data().join("control");
+    let listed = Command::new("find")
+        .args([control.as_str(), "-printf", "%P %m %U\n"])
+        .output()
+        .unwrap();
+    let mut files: Vec<_> = String::from_utf8_lossy(&listed.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    files.sort();
+    found.extend(files);
+    found
+}
+
+/// The installer is killed after its nth effect, run again, and must end where an uninterrupted
+/// run ends. CI takes every seventh; `STAKEOUT_CRASH_STEP=1` takes all.
+#[test]
+fn a_run_that_is_killed_is_finished_by_the_next() {
+    const AFTER: &str = "cameras: [ { name: gate, test: scene, record: { longest: 30s } } ]\n\
+                         storage: { provider: filesystem, quota: 1GiB }\n";
+    let install: &[&str] = &["install", "--yes", "--no-verify"];
+    let erase: &[&str] = &["uninstall", "--data", "--yes"];
+    let step = std::env::var("STAKEOUT_CRASH_STEP").map_or(7, |step| step.parse().unwrap());
+    let engine = Engine::start();
+    let site = site("crash", DEMO, &engine.address());
+    let killed = |command: &[&str], after: u64| {
+        let output = site
+            .command(command)
+            .env("STAKEOUT_TEST_CRASH_AFTER", after.to_string())
+            .output()
+            .unwrap();
+        output.status.code().is_none()
+    };
+    // The installation's own random mark is in every digest of labels; names and states are not.
+    let shape = |snapshot: Vec<String>| -> Vec<String> {
+        let plain = |line: String| {
+            let mut words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            if words.first().is_some_and(|w| w == "container") && words.len() > 2 {
+                words[2] = String::new();
+            }
+            words.join(" ")
+        };
+        snapshot.into_iter().map(plain).collect()
+    };
+    let mut kills = 0;
+    site.run(install).expect(0);
+    let made = shape(snapshot(&engine, &site));
+    site.write_profile(&profile("crash", AFTER));
+    site.run(install).expect(0);
+    let changed = shape(snapshot(&engine, &site));
+    site.run(erase).expect(0);
+
+    for (name, first, command, wanted) in [
+        ("install", DEMO, install, &made),
+        ("change", AFTER, install, &changed),
+        ("erase", AFTER, erase, &Vec::new()),
+    ] {
+        let mut after = 1;
+        loop {
+            if name != "install" {
+                site.write_profile(&profile("crash", DEMO));
+                site.run(install).expect(0);
+            }
+            site.write_profile(&profile("crash", first));
+            let ended = !killed(command, after);
+            if !ended {
+                kills += 1;
+                site.run(command).expect(0);
+            }
+            let mut found = shape(snapshot(&engine, &site));
+            found.retain(|line| !line.is_empty());
+            assert_eq!(&found, wanted, "{name} killed after {after}");
+            if name != "erase" {
+                let again = site.run(&["plan"]);
+                assert_eq!(
+                    again.code,
+                    Some(0),
+                    "{name} killed after {after}: {again:#?}"
+                );
+                site.run(erase).expect(0);
+            }
+            let left: Vec<_> = fs::read_dir(site.data()).into_iter().flatten().collect();
+            assert!(
+                !site.data().exists(),
+                "{name} killed after {after}: {left:?}"
+            );
+            if ended {
+                break;
+            }
+            after += step;
+        }
+    }
+    assert!(kills >= 8, "{kills}");
 }

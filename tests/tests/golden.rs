@@ -14,11 +14,13 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use e2e::root;
+use installer_plan::docker::{self, CertificateFacts, DockerFacts, Engine, ImageFact};
 use installer_plan::host::{Level, plan, plan_uninstall};
 use installer_plan::{
     Action, DataDirectory, Disk, Facts, HostAction, Machine, Owned, PathFact, PortFact, Promise,
     Receipt, SecretFact, ServiceFact, ServiceManager, Writable, digest_of, show,
 };
+use installer_render::docker::Component;
 use installer_render::host::Program;
 use installer_spec::{Lists, Profile, SourceFile, parse};
 
@@ -121,12 +123,70 @@ fn every_profile_plans_as_its_golden_text_says() {
     }
 }
 
+/// An engine that has this release's images and nothing else, with 100 GiB free.
+fn bare_engine() -> DockerFacts {
+    let image = |component: Component| {
+        let id = format!("sha256:{}", digest_of(&component));
+        let fact = ImageFact {
+            reference: format!("stakeout/{}:1.0.0", component.name()),
+            present: Some(id.clone()),
+            wanted: Some(id),
+            source: None,
+        };
+        (component, fact)
+    };
+    DockerFacts {
+        engine: Engine {
+            id: "e0e0".into(),
+            name: "pi".into(),
+            version: "29.0.0".into(),
+            api: "1.52".into(),
+            platform: "linux/arm64".into(),
+            rootless: false,
+            cgroup_version: "2".into(),
+            storage_driver: "overlay2".into(),
+            root: "/var/lib/docker".into(),
+            cpus: 4,
+            memory_bytes: 4 << 30,
+            local: true,
+        },
+        data: "/var/lib/stakeout/site".into(),
+        disk: Some(Disk {
+            free_bytes: 100 << 30,
+            total_bytes: 128 << 30,
+            footage_bytes: 0,
+        }),
+        installation: "0123456789abcdef".into(),
+        owner: 10_001,
+        images: Component::ALL.into_iter().map(image).collect(),
+        networks: BTreeMap::new(),
+        containers: BTreeMap::new(),
+        paths: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        missing_logins: BTreeMap::new(),
+        certificates: CertificateFacts::default(),
+        receipt: None,
+        cameras: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn every_profile_plans_for_an_engine_as_its_golden_text_says() {
+    for (name, profile) in profiles() {
+        let folder = Utf8Path::new("/etc/stakeout");
+        let plan = docker::plan(&profile, folder, &bare_engine(), Promise::Whole).unwrap();
+        check_golden(&name, "docker.plan.txt", &show(&plan));
+    }
+}
+
 /// The facts that a host shows after every step of a plan was done.
 fn after(plan: &installer_plan::Plan, before: &Facts) -> Facts {
     let mut facts = before.clone();
     facts.machine.service_user |= facts.machine.manager == ServiceManager::Systemd;
     for step in &plan.steps {
-        let Action::Host(action) = &step.action;
+        let Action::Host(action) = &step.action else {
+            continue;
+        };
         match action {
             HostAction::MakeDirectory { path, mode, .. } => {
                 facts
@@ -208,6 +268,7 @@ fn after(plan: &installer_plan::Plan, before: &Facts) -> Facts {
         installer: "0.1.0".into(),
         owned: plan.owned.clone(),
         pending: None,
+        previous_images: BTreeMap::new(),
         verified: None,
     });
     facts
@@ -290,7 +351,13 @@ fn every_level_of_removal_is_as_its_golden_text_says_and_keeps_footage_to_the_la
         .find(|(name, _)| name == "demo")
         .unwrap();
     let before = bare(ServiceManager::Systemd);
-    let install = plan(&profile, Utf8Path::new("/etc/stakeout"), &before).unwrap();
+    let install = plan(
+        &profile,
+        Utf8Path::new("/etc/stakeout"),
+        &before,
+        Promise::Whole,
+    )
+    .unwrap();
     let facts = after(&install, &before);
     for (level, file) in [
         (Level::Services, "uninstall.plan.txt"),
@@ -316,7 +383,13 @@ fn a_plan_holds_no_secret_even_when_the_profile_does() {
     };
     let parsed = parse(&source, &Folder("/".into())).unwrap();
     let folder = Utf8Path::new("/etc/stakeout");
-    let plan = plan(&parsed.profile, folder, &bare(ServiceManager::Systemd)).unwrap();
+    let plan = plan(
+        &parsed.profile,
+        folder,
+        &bare(ServiceManager::Systemd),
+        Promise::Whole,
+    )
+    .unwrap();
     let json = serde_json::to_string(&plan).unwrap();
     assert!(!json.contains("s3cr3tpw") && !show(&plan).contains("s3cr3tpw"));
     assert!(!format!("{:?}", parsed.profile).contains("s3cr3tpw"));

@@ -71,6 +71,10 @@ pub(crate) enum Command {
     Apply(Apply),
     /// Plan, show, confirm, apply, and prove that a recording arrives.
     Install(Install),
+    /// Roll the programs of this release out, service by service; stop at the first that is not well.
+    Upgrade(Install),
+    /// Go back to the images that were in force before the last upgrade.
+    Rollback(Install),
     /// Tell what runs and what records, from the system itself.
     Status,
     /// Look for everything that is wrong, and say what to do about it.

@@ -6,6 +6,7 @@
 mod args;
 mod command;
 mod context;
+mod engine_status;
 mod error;
 mod images;
 mod output;

@@ -79,7 +79,7 @@ fn on_host(site: &Site, plan: &Plan) -> Result<Peers, CommandError> {
     })
 }
 
-async fn on_engine(site: &Site, seen: &OnEngine) -> Result<Peers, CommandError> {
+pub(crate) async fn on_engine(site: &Site, seen: &OnEngine) -> Result<Peers, CommandError> {
     let name = &site.profile.site;
     let secret = |purpose: &str| {
         seen.observed

@@ -32,8 +32,18 @@ pub(crate) struct Site {
     promise: Promise,
     pub(crate) images: Utf8PathBuf,
     unverified_images: UnverifiedImages,
+    choice: ImageChoice,
     /// Where the programs of this build lie.
     pub(crate) programs: Utf8PathBuf,
+}
+
+/// Which images a site is planned with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ImageChoice {
+    /// Those of this release.
+    Release,
+    /// Those before the last change of images.
+    Previous,
 }
 
 /// Camera lists beside the profile.
@@ -99,6 +109,7 @@ impl Site {
             warnings: parsed.warnings,
             data,
             target,
+            choice: ImageChoice::Release,
             promise: context.promise,
             unverified_images: context.unverified_images,
             images: match &context.images {
@@ -107,6 +118,17 @@ impl Site {
             },
             programs,
         })
+    }
+
+    /// From here on the site is planned with the images of before its last upgrade.
+    pub(crate) fn choose_previous_images(&mut self) -> Result<(), CommandError> {
+        if self.target != Target::Docker {
+            let message = "only a site on a container engine can be rolled back so far";
+            return Err(CommandError::new(Exit::WrongTarget, message)
+                .hint("install the older release again: `stakeout install` of that version"));
+        }
+        self.choice = ImageChoice::Previous;
+        Ok(())
     }
 
     /// Says what is doubtful about the profile.
@@ -145,7 +167,11 @@ impl Site {
                     data: &self.data,
                     images: &images,
                 };
-                let observed = installer_docker::observe(&connection, wanted).await?;
+                let mut observed = installer_docker::observe(&connection, wanted).await?;
+                if self.choice == ImageChoice::Previous && !observed.choose_previous_images() {
+                    let message = format!("site `{site}` has no images of before to go back to");
+                    return Err(CommandError::new(Exit::CheckFailed, message));
+                }
                 Ok(Seen::Docker(Box::new(OnEngine {
                     connection,
                     observed,

@@ -10,6 +10,7 @@ mod connect;
 mod container;
 mod control;
 mod error;
+mod explain;
 mod files;
 mod forward;
 mod image;
@@ -18,6 +19,7 @@ mod world;
 
 pub use connect::{Connection, Origin, connect};
 pub use error::DockerError;
+pub use explain::{Explanation, explain};
 pub use forward::Forward;
-pub use observe::{DockerObserved, Wanted, WantedImage, observe};
+pub use observe::{DockerObserved, Wanted, WantedImage, observe, read_engine};
 pub use world::{DockerWorld, SiteOnEngine};

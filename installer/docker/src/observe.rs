@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_engine::{Logins, secret};
@@ -55,9 +55,30 @@ pub struct DockerObserved {
     pub(crate) secrets: BTreeMap<String, String>,
     /// What the site's parts trust.
     pub trust: Option<String>,
+    /// IDs of all images that the engine has.
+    image_ids: BTreeSet<String>,
 }
 
 impl DockerObserved {
+    /// Wants the images that were in force before those of now. Returns false where none are known.
+    pub fn choose_previous_images(&mut self) -> bool {
+        let Some(receipt) = &self.facts.receipt else {
+            return false;
+        };
+        if receipt.previous_images.is_empty() {
+            return false;
+        }
+        for (component, fact) in &mut self.facts.images {
+            if let Some(id) = receipt.previous_images.get(component.name()) {
+                fact.present = self.image_ids.contains(id).then(|| id.clone());
+                fact.reference.clone_from(id);
+                fact.wanted = Some(id.clone());
+                fact.source = None;
+            }
+        }
+        true
+    }
+
     /// A secret of the site, without its last line break.
     pub fn secret(&self, purpose: &str) -> Option<&str> {
         self.secrets.get(purpose).map(|text| text.trim_end())
@@ -126,6 +147,11 @@ pub async fn observe(
         .iter()
         .map(|(name, summary)| (name.clone(), summary.status.clone().unwrap_or_default()))
         .collect();
+    let found_images = connection
+        .docker
+        .list_images(Some(ListImagesOptions::default()))
+        .await
+        .map_err(|source| DockerError::engine("list its images", source))?;
     let disk = connection
         .is_local()
         .then(|| read_disk(wanted.data))
@@ -138,7 +164,7 @@ pub async fn observe(
             .into_iter()
             .map(|(name, summary)| (name, container_fact(summary, wanted.site, &installation)))
             .collect(),
-        images: read_images(connection, wanted.images).await?,
+        images: image_facts(&found_images, wanted.images),
         owner: owner(receipt.as_ref()),
         paths: paths(control.paths, receipt.as_ref()),
         secrets,
@@ -154,6 +180,7 @@ pub async fn observe(
         states,
         secrets: values.collect(),
         trust: control.texts.get(&layout.trust().join("ca.crt")).cloned(),
+        image_ids: found_images.into_iter().map(|image| image.id).collect(),
     })
 }
 
@@ -182,7 +209,8 @@ fn paths(
     paths
 }
 
-async fn read_engine(connection: &Connection) -> Result<Engine, DockerError> {
+/// What the engine says of itself.
+pub async fn read_engine(connection: &Connection) -> Result<Engine, DockerError> {
     let info = connection
         .docker
         .info()
@@ -304,18 +332,10 @@ async fn read_networks(
     Ok(named.collect())
 }
 
-async fn read_images(
-    connection: &Connection,
+fn image_facts(
+    found: &[ImageSummary],
     wanted: &BTreeMap<Component, WantedImage>,
-) -> Result<BTreeMap<Component, ImageFact>, DockerError> {
-    if wanted.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let found = connection
-        .docker
-        .list_images(Some(ListImagesOptions::default()))
-        .await
-        .map_err(|source| DockerError::engine("list its images", source))?;
+) -> BTreeMap<Component, ImageFact> {
     let facts = wanted.iter().map(|(component, image)| {
         let by_id = found
             .iter()
@@ -335,7 +355,7 @@ async fn read_images(
         };
         (*component, fact)
     });
-    Ok(facts.collect())
+    facts.collect()
 }
 
 /// As engines call an image: Docker Hub and its own folder go without saying.

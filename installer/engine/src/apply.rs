@@ -151,6 +151,7 @@ fn begin(plan: &Plan, installer: &str, found: Option<Receipt>) -> Receipt {
         installer: installer.to_owned(),
         owned: Owned::default(),
         pending: None,
+        previous_images: std::collections::BTreeMap::new(),
         verified: None,
     });
     installer.clone_into(&mut receipt.installer);
@@ -185,6 +186,9 @@ async fn finish<W: World>(
     }
     receipt.pending = None;
     receipt.revision += 1;
+    if !receipt.owned.images.is_empty() && receipt.owned.images != plan.owned.images {
+        receipt.previous_images = receipt.owned.images;
+    }
     receipt.owned = plan.owned.clone();
     if plan.operation == Operation::Uninstall {
         receipt.verified = None;

@@ -19,4 +19,6 @@ pub use event::Event;
 pub use login::{Logins, format_login, parse_login, resolve_login, resolve_logins};
 pub use port::{EffectError, ErrorKind, Probe, World};
 pub use primitives::{CRASH_VARIABLE, Primitives};
-pub use verify::{CameraAccess, VaultAccess, VerifyError, read_clip, verify};
+pub use verify::{
+    CameraAccess, VaultAccess, VerifyError, read_cameras, read_clip, read_usage, verify,
+};

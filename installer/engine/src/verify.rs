@@ -86,6 +86,8 @@ pub enum VerifyError {
 
 /// A camera that was just plugged in has this long to give its first frame.
 const PICTURE_DEADLINE: Duration = Duration::from_secs(30);
+/// A question about what is.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 const EVENT_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Makes a recording of `seconds` at one camera and follows it to the end.
@@ -94,14 +96,7 @@ pub async fn verify(
     seconds: u64,
     report: &mut impl FnMut(Event),
 ) -> Result<Verified, VerifyError> {
-    let trusted = access.trust.as_deref().unwrap_or_default();
-    let client = Client::builder()
-        .no_proxy()
-        // The site's own authority, and no other, vouches for what is asked here.
-        .tls_certs_only(Certificate::from_pem_bundle(trusted.as_bytes()).unwrap_or_default())
-        .connect_timeout(Duration::from_secs(5))
-        .build()
-        .expect("invariant: a client without TLS files builds");
+    let client = client(access.trust.as_deref().unwrap_or_default());
     let mut stage = |text: &str| {
         report(Event::Verifying {
             camera: access.camera.clone(),
@@ -175,6 +170,37 @@ pub async fn verify(
         bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
         hops,
     })
+}
+
+/// What an agent says of its cameras now.
+pub async fn read_cameras(agent: &Url, token: &str) -> Result<Vec<CameraStatus>, VerifyError> {
+    let request = client("")
+        .get(join(agent, &["api", "cameras"]))
+        .bearer_auth(token)
+        .timeout(ANSWER_DEADLINE);
+    fetch_json("agent", request).await
+}
+
+/// What the vault holds; nothing at a site without one.
+pub async fn read_usage(access: &CameraAccess) -> Result<Option<vault_api::Usage>, VerifyError> {
+    let Some(vault) = &access.vault else {
+        return Ok(None);
+    };
+    let request = client(access.trust.as_deref().unwrap_or_default())
+        .get(join(&vault.url, &["api", "usage"]))
+        .bearer_auth(&vault.token)
+        .timeout(ANSWER_DEADLINE);
+    fetch_json("vault", request).await.map(Some)
+}
+
+fn client(trusted: &str) -> Client {
+    Client::builder()
+        .no_proxy()
+        // The site's own authority, and no other, vouches for what is asked here.
+        .tls_certs_only(Certificate::from_pem_bundle(trusted.as_bytes()).unwrap_or_default())
+        .connect_timeout(Duration::from_secs(5))
+        .build()
+        .expect("invariant: a client with certificates that were parsed builds")
 }
 
 async fn wait_for_picture(access: &CameraAccess, client: &Client) -> Result<(), VerifyError> {

@@ -13,6 +13,9 @@ use crate::{Digest, Layout, LayoutError, OwnImage, Platform, Release, SigningKey
 pub const SBOM: &str = "application/vnd.cyclonedx+json";
 /// An in-toto statement; ours say how an image was built, in SLSA's words.
 pub const PROVENANCE: &str = "application/vnd.in-toto+json";
+/// A signed statement.
+const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
+const PREDICATE: &str = "https://slsa.dev/provenance/v1";
 pub const SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 
 /// Cosign's payload and where it keeps the signature of it.
@@ -72,18 +75,59 @@ fn sign_one(
     let mut layer = layout.put(SIMPLE_SIGNING, &payload)?;
     let signature = STANDARD.encode(key.sign(&payload));
     layer.annotations = Annotations::from([(SIGNATURE_KEY.to_owned(), signature)]);
-    // Cosign reads its signatures as images, so this one has a config.
+    let name = format!("{repository}:{}", signature_tag(&subject.digest));
+    attach_layer(layout, subject, SIGNATURE, layer, name)
+}
+
+/// Attaches a statement in a signed envelope (DSSE 1.0), under the tag where cosign looks for
+/// attestations.
+pub fn attest(
+    layout: &Layout,
+    repository: &str,
+    subject: &Descriptor,
+    statement: &[u8],
+    key: &SigningKey,
+) -> Result<(), LayoutError> {
+    // "Pre-authentication encoding": type and length are signed, too.
+    let head = format!(
+        "DSSEv1 {} {PROVENANCE} {} ",
+        PROVENANCE.len(),
+        statement.len()
+    );
+    let signature = key.sign(&[head.as_bytes(), statement].concat());
+    let envelope = json!({
+        "payloadType": PROVENANCE,
+        "payload": STANDARD.encode(statement),
+        "signatures": [ { "keyid": "", "sig": STANDARD.encode(signature) } ],
+    });
+    let mut layer = layout.put_json(ENVELOPE, &envelope)?;
+    layer.annotations = Annotations::from([
+        (SIGNATURE_KEY.to_owned(), String::new()),
+        ("predicateType".to_owned(), PREDICATE.to_owned()),
+    ]);
+    let name = format!("{repository}:sha256-{}.att", subject.digest.hex());
+    attach_layer(layout, subject, ENVELOPE, layer, name)
+}
+
+/// A manifest in the form that cosign reads, listed under a name.
+fn attach_layer(
+    layout: &Layout,
+    subject: &Descriptor,
+    artifact_type: &str,
+    layer: Descriptor,
+    name: String,
+) -> Result<(), LayoutError> {
+    // Cosign reads what it finds as an image, so this one has a config.
     let config = json!({
         "architecture": "", "os": "", "config": {},
         "rootfs": { "type": "layers", "diff_ids": [layer.digest] },
     });
     let config = layout.put_json(CONFIG, &config)?;
     let mut manifest = Manifest::new(config, vec![layer]);
-    manifest.artifact_type = Some(SIGNATURE.to_owned());
+    manifest.artifact_type = Some(artifact_type.to_owned());
     manifest.subject = Some(subject.plain());
     let mut descriptor = layout.put_json(MANIFEST, &manifest)?;
-    descriptor.artifact_type = Some(SIGNATURE.to_owned());
-    let name = format!("{repository}:{}", signature_tag(&subject.digest));
+    descriptor.artifact_type = Some(artifact_type.to_owned());
     descriptor.annotations = Annotations::from([(REF_NAME.to_owned(), name)]);
     layout.list(descriptor)
 }
@@ -151,7 +195,7 @@ pub fn provenance(release: &Release, image: OwnImage, recipe: &Recipe) -> Vec<u8
     crate::layout::json(&Statement {
         _type: "https://in-toto.io/Statement/v1",
         subject: subjects,
-        predicate_type: "https://slsa.dev/provenance/v1",
+        predicate_type: PREDICATE,
         predicate,
     })
 }
@@ -194,6 +238,24 @@ mod tests {
         let payload: Value = serde_json::from_slice(&payload).unwrap();
         let signed = &payload["critical"]["image"]["docker-manifest-digest"];
         assert_eq!(signed, digest.as_str());
+    }
+
+    #[test]
+    fn a_statement_is_signed_with_its_type_and_length() {
+        let (_folder, layout, release) = built(&programs());
+        let subject = layout.named(&release.reference(OwnImage::Agent)).unwrap();
+        attest(&layout, "stakeout/agent", &subject, b"{}", &key()).unwrap();
+        let name = format!("stakeout/agent:sha256-{}.att", subject.digest.hex());
+        let manifest: Manifest = layout
+            .document(&layout.named(&name).unwrap().digest)
+            .unwrap();
+        assert_eq!(manifest.subject.unwrap(), subject.plain());
+        let envelope: Value = layout.document(&manifest.layers[0].digest).unwrap();
+        let signature = STANDARD.decode(envelope["signatures"][0]["sig"].as_str().unwrap());
+        // As the protocol's description writes it (github.com/secure-systems-lab/dsse).
+        let signed = b"DSSEv1 28 application/vnd.in-toto+json 2 {}";
+        verify_signature(&key().public_pem(), signed, &signature.unwrap()).unwrap();
+        assert_eq!(envelope["payload"], STANDARD.encode("{}"));
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! A plan: ordered steps that carry every choice.
 
 use camino::Utf8PathBuf;
-use installer_render::SecretName;
-use installer_render::SecretOrigin;
 use installer_render::host::Program;
+use installer_render::{RenderedFile, SecretName, SecretOrigin};
 use serde::{Deserialize, Serialize};
 
 use crate::check::Finding;
@@ -58,6 +57,29 @@ impl Plan {
 
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// The text files that it writes, in path order; programs and secrets are left out.
+    pub(crate) fn into_files(self) -> Vec<RenderedFile> {
+        let written = |action| match action {
+            Action::Host(HostAction::WriteFile { path, contents, .. })
+            | Action::Docker(DockerAction::WriteFile { path, contents, .. }) => {
+                Some((path, contents))
+            }
+            Action::Host(_) | Action::Docker(_) => None,
+        };
+        let mut files: Vec<_> = self
+            .steps
+            .into_iter()
+            .filter_map(|step| written(step.action))
+            .map(|(path, contents)| RenderedFile {
+                // An absolute path stays as it is.
+                path: self.data.join(path),
+                contents,
+            })
+            .collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Receipt {
     /// A run that has begun and not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
+    /// Images that were in force before those of now, for `rollback`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub previous_images: BTreeMap<String, String>,
     /// The last proof that a recording travels all the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,
@@ -46,6 +49,9 @@ pub struct Owned {
     pub containers: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub networks: BTreeSet<String>,
+    /// ID of the image in force, by component.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
     /// User number of a container target's services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,

@@ -2,18 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use installer_render::{SecretOrigin, login_key, secret_purposes};
+use installer_render::{SecretName, SecretOrigin, login_key, secret_purposes};
 use installer_spec::Profile;
 
 use crate::facts::SecretFact;
+use crate::plan::Change;
 
-/// Key of the profile's login that a new secret holds.
-pub(crate) fn login_of(purpose: &str, origin: SecretOrigin) -> Option<String> {
-    let named = matches!(
-        origin,
-        SecretOrigin::Login | SecretOrigin::LoginUser | SecretOrigin::LoginPassword
-    );
-    named.then(|| login_key(purpose)).flatten()
+/// A secret that is about to be made, as a plan tells of it.
+pub(crate) struct NewSecret {
+    pub(crate) id: String,
+    pub(crate) change: Change,
+    /// Key of the profile's login that it holds, where it comes from there.
+    pub(crate) login: Option<String>,
+}
+
+impl NewSecret {
+    pub(crate) fn of(name: &SecretName, origin: SecretOrigin) -> Self {
+        let from_profile = matches!(
+            origin,
+            SecretOrigin::Login | SecretOrigin::LoginUser | SecretOrigin::LoginPassword
+        );
+        Self {
+            id: format!("secret {name} ({})", origin.words()),
+            change: if name.version == 1 {
+                Change::Add
+            } else {
+                Change::Change
+            },
+            login: from_profile.then(|| login_key(&name.purpose)).flatten(),
+        }
+    }
 }
 
 /// The version of each secret that will be in force, and how a new one is made.

@@ -31,8 +31,13 @@ pub fn show(plan: &Plan) -> String {
     line(
         &mut text,
         format_args!(
-            "{verb} {} on this {}, data in {}",
-            plan.site, plan.target, plan.data
+            "{verb} {} on {}, data in {}",
+            plan.site,
+            match plan.target.as_str() {
+                "docker" => "the container engine",
+                _ => "this host",
+            },
+            plan.data
         ),
     );
     if !plan.steps.is_empty() {

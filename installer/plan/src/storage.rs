@@ -36,6 +36,9 @@ pub struct StorageEstimate {
     /// Days asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_days: Option<f64>,
+    /// Bytes of that many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised_bytes: Option<u64>,
 }
 
 /// What bounds the footage first.
@@ -70,16 +73,10 @@ pub(crate) fn retention_finding(storage: &StorageEstimate, promise: Promise) -> 
         (Limit::Disk, Promise::Short) => ("disk", Severity::Warning),
         (Limit::Disk, Promise::Whole) => ("disk", Severity::Error),
     };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "both factors are positive, and a float that is too big becomes the biggest number"
-    )]
-    let wanted = (storage.bytes_per_day as f64 * asked) as u64;
     let message = format!(
         "{} of footage are asked for, which is {} at {} a day; {} fit the {limit} ({})",
         days(asked),
-        human_bytes(wanted),
+        human_bytes(storage.promised_bytes.unwrap_or_default()),
         human_bytes(storage.bytes_per_day),
         days(storage.days),
         human_bytes(storage.room_bytes),
@@ -134,6 +131,10 @@ pub fn estimate(
         room_bytes,
         limit,
         days: room_bytes as f64 / bytes_per_day.max(1) as f64,
+        promised_bytes: profile
+            .storage
+            .retention
+            .map(|age| (bytes_per_day / 86_400).saturating_mul(age.as_secs())),
         retention_days: profile
             .storage
             .retention

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use e2e::shipped::{Server, images, json, key, run, target, xtask};
+use e2e::shipped::{Server, images, json, key, run, target};
 use e2e::{programs, root, wait_until};
 use serde_json::Value;
 
@@ -119,65 +119,6 @@ fn a_program_knows_no_folder_of_the_machine_that_made_it() {
             }
         }
     }
-}
-
-/// Everything that git would commit, as another clone at another path with its own target folder.
-fn clone(to: &Utf8Path) {
-    let root = root();
-    let git = |words: &[&str]| run(Command::new("git").args(words).current_dir(to));
-    let from = root.as_str();
-    run(Command::new("git").args([
-        "clone",
-        "--quiet",
-        "--no-checkout",
-        "--shared",
-        from,
-        to.as_str(),
-    ]));
-    let mut list = Command::new("git");
-    list.args(["ls-files", "--cached", "--others", "--exclude-standard"]);
-    for name in run(list.current_dir(&root)).lines() {
-        let (from, to) = (root.join(name), to.join(name));
-        // Deleted, but not yet from the index.
-        if from.is_file() {
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(from, to).unwrap();
-        }
-    }
-    let head = run(Command::new("git")
-        .args(["rev-parse", "HEAD"])
-        .current_dir(&root));
-    git(&["reset", "--quiet", &head]);
-}
-
-/// For amd64 only: arm64 takes the same way through the same code, and as long again.
-#[test]
-fn two_clones_at_different_paths_make_the_same_images() {
-    let (_folder, there) = folder();
-    let clone_root = there.join("a clone/elsewhere");
-    fs::create_dir_all(&clone_root).unwrap();
-    clone(&clone_root);
-    let output = there.join("images");
-    let words = [
-        "image",
-        "build",
-        "--platform",
-        "linux/amd64",
-        "--output",
-        output.as_str(),
-    ];
-    // Kept, so that another run has to build our own crates only.
-    xtask(&clone_root, &target().join("second-clone"), &words);
-    let other = json(&output.join("release.json"));
-    for (image, _) in LIMITS {
-        let (ours, theirs) = (&release()[image]["platforms"], &other[image]["platforms"]);
-        assert_eq!(ours["linux/amd64"], theirs["linux/amd64"], "{image}");
-        println!(
-            "{image}: {} twice",
-            text(&theirs["linux/amd64"]["manifest"])
-        );
-    }
-    assert_eq!(release()["revision"], other["revision"]);
 }
 
 #[test]
@@ -324,7 +265,7 @@ fn docker_engine_and_containerd_load_the_images_and_run_them_hardened() {
         let wanted = format!("stakeout-{image} {version}");
         assert_eq!(run(&mut engine.docker(&hardened)), wanted);
 
-        let name = format!("docker.io/{name}");
+        let name = ["docker.io", &name].join("/");
         let listed = engine.ctr(&["images", "list", &format!("name=={name}")]);
         assert!(listed.contains(&text(&digests["manifest"])), "{listed}");
     }

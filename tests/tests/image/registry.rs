@@ -83,7 +83,8 @@ fn a_registry_takes_the_images_by_digest_and_an_engine_pulls_them() {
             ("200".to_owned(), index.clone())
         );
         let hex = index.replace("sha256:", "");
-        for tag in [format!("sha256-{hex}"), format!("sha256-{hex}.sig")] {
+        let tags = [".sig", ".att", ""].map(|end| format!("sha256-{hex}{end}"));
+        for tag in tags {
             assert_eq!(registry.head(image, &tag).0, "200", "{tag}");
         }
         for platform in PLATFORMS {
@@ -146,6 +147,23 @@ fn cosign_agrees(registry: &Registry, digests: &[&str]) {
         let other = verify(&public);
         assert!(!other.status.success(), "{other:?}");
     }
+    let attested = |public: &Utf8Path| {
+        let name = format!("{}/stakeout/agent@{}", registry.address, digests[0]);
+        let mut command = Command::new(&cosign);
+        command.args([
+            "verify-attestation",
+            "--insecure-ignore-tlog=true",
+            "--type",
+            "slsaprovenance1",
+        ]);
+        command
+            .args(["--key", public.as_str(), &name])
+            .output()
+            .unwrap()
+    };
+    let ours = attested(&key().1);
+    assert!(ours.status.success(), "{ours:?}");
+    assert!(!attested(&public).status.success());
 }
 
 /// A catalogue learns its digests from the registry, and keeps what cannot be asked.

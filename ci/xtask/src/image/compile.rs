@@ -20,6 +20,10 @@ pub(crate) fn package_of(image: OwnImage) -> &'static str {
     }
 }
 
+/// mimalloc asks for huge pages, and even where the system hands them out unasked it may decline:
+/// with them an idle agent or vault has 16 MB resident, without 6.5 MB.
+const SMALL_PAGES: &str = "-DMI_DEFAULT_ALLOW_THP=0";
+
 /// Between the arguments in `CARGO_ENCODED_RUSTFLAGS`.
 const SEPARATOR: &str = "\u{1f}";
 
@@ -70,7 +74,10 @@ fn nowhere(command: &mut Command, target: &str, folder: &Utf8Path) -> anyhow::Re
     };
     let names = [(home.as_str(), "/cargo"), (folder.as_str(), "/target")];
     let rust = names.map(|(from, to)| format!("--remap-path-prefix={from}={to}"));
-    let c = names.map(|(from, to)| format!("-ffile-prefix-map={from}={to}"));
+    let mut c = names
+        .map(|(from, to)| format!("-ffile-prefix-map={from}={to}"))
+        .to_vec();
+    c.push(SMALL_PAGES.to_owned());
     command
         .env("CARGO_ENCODED_RUSTFLAGS", rust.join(SEPARATOR))
         .env(format!("CFLAGS_{}", target.replace('-', "_")), c.join(" "))

@@ -7,7 +7,7 @@ mod toolchain;
 
 use anyhow::{Context, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_image::attach::{PROVENANCE, SBOM, attach, provenance, sign};
+use installer_image::attach::{PROVENANCE, SBOM, attach, attest, provenance, sign};
 use installer_image::{Layout, OwnImage, Platform, Program, Release, SigningKey, build};
 
 use crate::process::{say, tell};
@@ -94,7 +94,16 @@ pub(crate) fn make(
         }
         let statement = provenance(&release, image, &recipe);
         let subject = layout.named(&name)?;
-        attach(&layout, &subject, PROVENANCE, &statement, checkout.created)?;
+        match key {
+            Some(key) => attest(&layout, image.repository(), &subject, &statement, key)?,
+            None => drop(attach(
+                &layout,
+                &subject,
+                PROVENANCE,
+                &statement,
+                checkout.created,
+            )?),
+        }
     }
     match key {
         Some(key) => sign(&layout, &release, key)?,

@@ -412,12 +412,12 @@ mod tests {
     #[test]
     fn no_two_of_our_crates_may_use_each_other() {
         for (name, uses) in EDGES {
-            for used in uses {
+            for used in *uses {
                 let back = EDGES
                     .iter()
                     .find(|(other, _)| other == used)
                     .map(|(_, uses)| uses);
-                assert!(!back.unwrap().contains(&name), "{name} and {used}");
+                assert!(!back.unwrap().contains(name), "{name} and {used}");
             }
         }
     }

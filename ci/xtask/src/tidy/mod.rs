@@ -114,7 +114,10 @@ fn check(files: &[File], packages: &[crates::Package]) -> anyhow::Result<Vec<Fin
     Ok(findings)
 }
 
-/// Every profile that a user may start from has a plan that a person has looked at.
+/// Targets that every profile is planned for.
+const TARGETS: [&str; 2] = ["host", "docker"];
+
+/// Every profile that a user may start from has plans that a person has looked at.
 fn golden(files: &[File]) -> Vec<Finding> {
     let profile = |file: &File| {
         let inside = file.path.parent() == Some(Utf8Path::new("profiles"));
@@ -125,13 +128,14 @@ fn golden(files: &[File]) -> Vec<Finding> {
         .filter_map(profile)
         .filter(|path| {
             let name = path.file_stem().unwrap_or_default();
-            let plan = format!("tests/golden/{name}/host.plan.txt");
-            !files.iter().any(|file| file.path == plan)
+            let plan = |target| format!("tests/golden/{name}/{target}.plan.txt");
+            let missing = |target| !files.iter().any(|file| file.path == plan(target));
+            TARGETS.into_iter().any(missing)
         })
         .map(|path| {
             Finding::error(
                 &path,
-                "has no golden plan `tests/golden/NAME/host.plan.txt`",
+                "lacks a golden plan `tests/golden/NAME/TARGET.plan.txt`",
                 "write it as tests/tests/golden.rs says, read it, commit it",
             )
         })
@@ -228,6 +232,7 @@ mod tests {
             file("profiles/new.yaml", ""),
             file("profiles/cameras.csv", ""),
             file("tests/golden/demo/host.plan.txt", ""),
+            file("tests/golden/demo/docker.plan.txt", ""),
         ];
         let found: Vec<_> = golden(&files)
             .into_iter()

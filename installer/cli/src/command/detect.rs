@@ -4,8 +4,10 @@ use std::env;
 use std::fmt::Write as _;
 
 use camino::Utf8Path;
+use installer_docker::{DockerError, Origin, connect};
 use installer_engine::Logins;
 use installer_host::{observe, programs_folder};
+use installer_plan::docker::Engine;
 use installer_plan::{Disk, Machine, human_bytes};
 use serde::Serialize;
 
@@ -16,6 +18,9 @@ use crate::error::{CommandError, Exit};
 struct Detected {
     machine: Machine,
     disk: Disk,
+    /// The container engine that `--target docker` would use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<Engine>,
     targets: Vec<Target>,
 }
 
@@ -28,7 +33,7 @@ struct Target {
     signals: Vec<String>,
 }
 
-pub(super) fn run(context: &Context) -> Result<Exit, CommandError> {
+pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
     let programs = programs_folder().unwrap_or_default();
     let place = context
         .data_dir
@@ -36,16 +41,23 @@ pub(super) fn run(context: &Context) -> Result<Exit, CommandError> {
         .unwrap_or_else(|| "/var/lib".into());
     let observed = observe("none", None, &Logins::new(), &place, &programs)?;
     let machine = observed.facts.machine;
+    let engine = read_engine().await;
     let detected = Detected {
         disk: observed.facts.data.disk,
-        targets: targets(&machine),
+        targets: targets(&machine, engine.as_ref()),
         machine,
+        engine: engine.ok(),
     };
     context.printer.result(&text(&detected), &detected);
     Ok(Exit::Done)
 }
 
-fn targets(machine: &Machine) -> Vec<Target> {
+async fn read_engine() -> Result<Engine, DockerError> {
+    let connection = connect(Origin::read()).await?;
+    installer_docker::read_engine(&connection).await
+}
+
+fn targets(machine: &Machine, engine: Result<&Engine, &DockerError>) -> Vec<Target> {
     let present = |paths: &[&str]| -> Vec<String> {
         let there = paths.iter().filter(|path| Utf8Path::new(path).exists());
         there.map(|path| format!("{path} is there")).collect()
@@ -54,7 +66,11 @@ fn targets(machine: &Machine) -> Vec<Target> {
         installer_plan::ServiceManager::Systemd => "systemd is PID 1 and we are root",
         installer_plan::ServiceManager::Supervisor => "services run below our own supervisor",
     };
-    let docker = present(&["/var/run/docker.sock"]);
+    let docker = match engine {
+        Ok(engine) => engine_signals(engine),
+        Err(DockerError::Absent { .. }) => Vec::new(),
+        Err(error) => vec![error.to_string()],
+    };
     let mut kubernetes = present(&[
         "/var/snap/microk8s/current/credentials/client.config",
         "/etc/rancher/k3s/k3s.yaml",
@@ -72,7 +88,7 @@ fn targets(machine: &Machine) -> Vec<Target> {
         },
         Target {
             name: "docker",
-            supported: false,
+            supported: engine.is_ok(),
             found: !docker.is_empty(),
             signals: docker,
         },
@@ -83,6 +99,23 @@ fn targets(machine: &Machine) -> Vec<Target> {
             signals: kubernetes,
         },
     ]
+}
+
+/// What the engine is, and what follows for a plan.
+fn engine_signals(engine: &Engine) -> Vec<String> {
+    let mut signals = vec![format!(
+        "engine {} (API {}) on {}, {}, cgroup v{}",
+        engine.version, engine.api, engine.platform, engine.storage_driver, engine.cgroup_version,
+    )];
+    if engine.rootless {
+        signals.push(
+            "rootless: give `storage.path` a folder of your own; limits need cgroup v2".to_owned(),
+        );
+    }
+    if !engine.local {
+        signals.push("on another machine: its disk is not seen from here".to_owned());
+    }
+    signals
 }
 
 fn text(detected: &Detected) -> String {
@@ -99,7 +132,7 @@ fn text(detected: &Detected) -> String {
     for target in &detected.targets {
         let state = match (target.found, target.supported) {
             (true, true) => "can be installed on",
-            (true, false) => "is here, not yet supported",
+            (true, false) => "is here and cannot be used",
             (false, _) => "not found",
         };
         let signals = target.signals.join("; ");

@@ -9,8 +9,10 @@ use serde::Serialize;
 use super::cameras::{ProbeOutcome, probe_one};
 use super::status;
 use crate::context::Context;
+use crate::engine_status::{self, EngineStatus};
 use crate::error::{CommandError, Exit};
 use crate::site::{MayAsk, Site};
+use crate::target::Seen;
 
 /// Continuous footage older than this means that a camera does not record: a file is flushed
 /// every second, and a reconnect takes at most 15 s.
@@ -65,11 +67,21 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
         ));
     }
     let logins = site.logins(context, MayAsk::No);
-    let plan = site.plan(&site.observe(&logins).await?)?;
-    let status = status::read(&site)?;
-    checks.extend(drift(&plan, &status));
-    checks.extend(services(&status));
-    checks.extend(footage(&site, &status));
+    let seen = site.observe(&logins).await?;
+    let plan = site.plan(&seen)?;
+    match &seen {
+        Seen::Host(_) => {
+            let status = status::read(&site)?;
+            checks.extend(drift(&plan, status.installed, status.unfinished));
+            checks.extend(services(&status));
+            checks.extend(footage(&site, &status));
+        }
+        Seen::Docker(seen) => {
+            let status = engine_status::read(&site, seen).await?;
+            checks.extend(drift(&plan, status.installed, status.unfinished));
+            checks.extend(on_engine(&status));
+        }
+    }
     for camera in &site.profile.cameras {
         context
             .printer
@@ -92,7 +104,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
 }
 
 /// What planning found, and what differs from the profile.
-fn drift(plan: &Plan, status: &SiteStatus) -> Vec<Check> {
+fn drift(plan: &Plan, installed: bool, unfinished: bool) -> Vec<Check> {
     let mut checks: Vec<_> = plan
         .findings
         .iter()
@@ -105,14 +117,14 @@ fn drift(plan: &Plan, status: &SiteStatus) -> Vec<Check> {
             Check::new(&finding.id, outcome, finding.message.clone(), &finding.help)
         })
         .collect();
-    checks.push(if !status.installed {
+    checks.push(if !installed {
         Check::new(
             "installed",
             Outcome::Fail,
             "the site is not installed",
             "run `stakeout install`",
         )
-    } else if status.unfinished {
+    } else if unfinished {
         let help = "run `stakeout install` again";
         Check::new(
             "unfinished",
@@ -132,6 +144,40 @@ fn drift(plan: &Plan, status: &SiteStatus) -> Vec<Check> {
         let help = "look at them with `stakeout plan`, mend them with `stakeout install`";
         Check::new("drift", Outcome::Warning, message, help)
     });
+    checks
+}
+
+/// Containers with the chain of causes, and what agents say of their cameras.
+fn on_engine(status: &EngineStatus) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for service in &status.services {
+        let name = &service.name;
+        checks.push(if service.well {
+            let message = format!("service {name} runs and is well");
+            Check::new("service", Outcome::Pass, message, "")
+        } else {
+            let causes = service.explanation.iter().flat_map(engine_status::causes);
+            let causes: Vec<_> = causes.collect();
+            let message = format!("service {name} is not well: {}", causes.join(" → "));
+            let help = format!(
+                "`docker logs {}` has more; `stakeout install` starts it again",
+                service.container
+            );
+            Check::new("service", Outcome::Fail, message, &help)
+        });
+    }
+    for camera in &status.cameras {
+        let name = &camera.name;
+        checks.push(if camera.receiving {
+            let message = format!("camera {name} gives frames");
+            Check::new("frames", Outcome::Pass, message, "")
+        } else {
+            let why = camera.error.as_deref().unwrap_or("no frame has come");
+            let message = format!("camera {name} gives no frames: {why}");
+            let help = "see whether the engine's machine reaches the camera";
+            Check::new("frames", Outcome::Fail, message, help)
+        });
+    }
     checks
 }
 

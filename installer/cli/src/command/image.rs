@@ -49,7 +49,7 @@ pub(crate) struct Build {
 
 /// Where the images lie.
 #[derive(Debug, Args)]
-pub(crate) struct From {
+pub(crate) struct Images {
     /// Folder of images; `images` beside this program when it is not given.
     #[arg(long, value_name = "FOLDER")]
     images: Option<Utf8PathBuf>,
@@ -64,7 +64,7 @@ pub(crate) enum Engine {
 #[derive(Debug, Args)]
 pub(crate) struct Load {
     #[command(flatten)]
-    from: From,
+    from: Images,
     /// Which kind of engine.
     #[arg(long, value_enum, default_value = "docker")]
     into: Engine,
@@ -82,7 +82,7 @@ pub(crate) struct Load {
 #[derive(Debug, Args)]
 pub(crate) struct Push {
     #[command(flatten)]
-    from: From,
+    from: Images,
     /// Registry and path that the images' names are put behind, such as `registry.example:5000`.
     registry: String,
     /// File with user and password, a line each.
@@ -140,7 +140,7 @@ impl Build {
     }
 }
 
-impl From {
+impl Images {
     fn read(&self) -> Result<(Layout, Release), CommandError> {
         let folder = match &self.images {
             Some(folder) => folder.clone(),

@@ -55,6 +55,34 @@ pub(super) async fn run(
     carry_out(&site, logins, arguments.proof, context).await
 }
 
+/// The same as an installation, of a site that is installed.
+pub(super) async fn upgrade(
+    arguments: &args::Install,
+    context: &Context,
+) -> Result<Exit, CommandError> {
+    let site = Site::read(context)?;
+    site.print_warnings();
+    let logins = site.logins(context, MayAsk::Yes);
+    if site.observe(&logins).await?.receipt().is_none() {
+        let message = format!("site `{}` is not installed", site.profile.site);
+        return Err(CommandError::new(Exit::CheckFailed, message)
+            .hint("install it with `stakeout install`"));
+    }
+    carry_out(&site, logins, arguments.proof, context).await
+}
+
+/// The same as an installation, with the images of before.
+pub(super) async fn rollback(
+    arguments: &args::Install,
+    context: &Context,
+) -> Result<Exit, CommandError> {
+    let mut site = Site::read(context)?;
+    site.choose_previous_images()?;
+    site.print_warnings();
+    let logins = site.logins(context, MayAsk::Yes);
+    carry_out(&site, logins, arguments.proof, context).await
+}
+
 /// Everything after the profile was read; `apply` shares it.
 pub(super) async fn carry_out(
     site: &Site,

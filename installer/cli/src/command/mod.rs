@@ -25,13 +25,15 @@ use crate::output::Printer;
 pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, CommandError> {
     match command {
         Command::Init(arguments) => init::run(arguments, context).await,
-        Command::Detect => detect::run(context),
+        Command::Detect => detect::run(context).await,
         Command::Validate => validate::run(context),
         Command::Render(arguments) => render::run(&arguments, context).await,
         Command::Plan(arguments) => plan::run(&arguments, context).await,
         Command::Apply(arguments) => apply::run(&arguments, context).await,
         Command::Install(arguments) => install::run(&arguments, context).await,
-        Command::Status => status::run(context),
+        Command::Upgrade(arguments) => install::upgrade(&arguments, context).await,
+        Command::Rollback(arguments) => install::rollback(&arguments, context).await,
+        Command::Status => status::run(context).await,
         Command::Doctor => doctor::run(context).await,
         Command::Cameras(command) => cameras::run(command, context).await,
         Command::Uninstall(arguments) => uninstall::run(&arguments, context).await,

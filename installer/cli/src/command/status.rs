@@ -6,14 +6,28 @@ use installer_host::{SiteStatus, read_status};
 use installer_plan::human_bytes;
 
 use crate::context::Context;
+use crate::engine_status;
 use crate::error::{CommandError, Exit};
-use crate::site::Site;
+use crate::site::{MayAsk, Site};
+use crate::target::Seen;
 
-pub(super) fn run(context: &Context) -> Result<Exit, CommandError> {
+pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
     let site = Site::read(context)?;
-    let status = read(&site)?;
-    context.printer.result(&text(&status), &status);
-    Ok(if status.healthy() {
+    let logins = site.logins(context, MayAsk::No);
+    let healthy = match site.observe(&logins).await? {
+        Seen::Host(_) => {
+            let status = read(&site)?;
+            context.printer.result(&text(&status), &status);
+            status.healthy()
+        }
+        Seen::Docker(seen) => {
+            let status = engine_status::read(&site, &seen).await?;
+            let text = engine_status::text(&status);
+            context.printer.result(&text, &status);
+            status.healthy()
+        }
+    };
+    Ok(if healthy {
         Exit::Done
     } else {
         Exit::CheckFailed

@@ -7,7 +7,6 @@ use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde::Serialize;
 
 use super::{Login, Registry, RegistryError};
-use crate::attach::signature_tag;
 use crate::oci::{Descriptor, INDEX, Index, MANIFEST, Manifest, REF_NAME};
 use crate::{Digest, Layout, OwnImage, Release};
 
@@ -87,17 +86,13 @@ impl Registry {
             let Some(subject) = manifest.subject.filter(|s| subjects.contains(&s.digest)) else {
                 continue;
             };
-            let signature = signature_tag(&subject.digest);
-            let signs = entry
-                .annotations
-                .get(REF_NAME)
-                .is_some_and(|n| n.ends_with(&signature));
-            let reference = if signs {
-                signature.as_str()
-            } else {
-                entry.digest.as_str()
-            };
-            self.put_image(layout, &entry.digest, reference).await?;
+            // What cosign looks for has a tag; the rest is known by its digest.
+            let name = entry.annotations.get(REF_NAME);
+            let tag = name
+                .and_then(|name| name.rsplit_once(':'))
+                .map(|(_, tag)| tag);
+            let reference = tag.unwrap_or(entry.digest.as_str()).to_owned();
+            self.put_image(layout, &entry.digest, &reference).await?;
             self.list_referrer(&subject.digest, entry).await?;
             count += 1;
         }

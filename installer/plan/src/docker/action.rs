@@ -99,6 +99,8 @@ pub enum DockerAction {
         to: String,
         digest: Digest,
         deadline_seconds: u64,
+        /// It is an agent: cameras that gave frames before have to give them again.
+        records: bool,
     },
     /// Stops it first, giving it time to finish.
     RemoveContainer {

@@ -45,6 +45,8 @@ impl Draft<'_> {
                 self.owned
                     .containers
                     .insert(spec.name.clone(), spec.image.clone());
+                let component = container.image.name().to_owned();
+                self.owned.images.insert(component, spec.image.clone());
                 self.container(container, spec, &digest);
             }
         }
@@ -148,6 +150,7 @@ impl Draft<'_> {
                         to: next.clone(),
                         digest: digest.clone(),
                         deadline_seconds: ready_seconds(container.role),
+                        records: container.role == Role::Agent,
                     };
                     let id = format!("service {} (replaced)", container.service);
                     self.push(Change::Change, id, action);

@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::facts::PathFact;
 use crate::plan::{Action, Change, Operation, Plan, Step};
 use crate::receipt::Owned;
-use crate::secret::login_of;
+use crate::secret::NewSecret;
 use crate::storage::StorageEstimate;
 use crate::text::{difference, text_digest};
 
@@ -162,6 +162,7 @@ impl<'a> Draft<'a> {
                 self.unchanged += 1;
                 continue;
             };
+            let new = NewSecret::of(&name, origin);
             let base = base_of(purpose).and_then(|base| {
                 let (version, _) = secrets.get(base)?;
                 Some(self.layout.secret(&SecretName {
@@ -169,21 +170,15 @@ impl<'a> Draft<'a> {
                     version: *version,
                 }))
             });
-            let id = format!("secret {name} ({})", origin.words());
-            let change = if *version == 1 {
-                Change::Add
-            } else {
-                Change::Change
-            };
             let action = DockerAction::MakeSecret {
                 name,
                 path,
                 origin,
-                login: login_of(purpose, origin),
+                login: new.login,
                 base,
                 owner: self.facts.owner,
             };
-            self.push(change, id, action);
+            self.push(new.change, new.id, action);
         }
     }
 

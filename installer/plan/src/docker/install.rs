@@ -8,9 +8,9 @@ use installer_render::docker::{Inputs, render};
 use installer_spec::{Profile, TargetChoice};
 
 use super::draft::Draft;
-use super::{DockerAction, DockerFacts, checks};
+use super::{DockerFacts, checks};
 use crate::host::PlanError;
-use crate::plan::{Action, Plan};
+use crate::plan::Plan;
 use crate::secret::choose_secrets;
 use crate::storage::{Promise, estimate, keeps_here};
 
@@ -65,18 +65,5 @@ pub fn files(
 ) -> Result<Vec<RenderedFile>, PlanError> {
     let mut blank = facts.clone();
     blank.paths.clear();
-    let wanted = plan(profile, folder, &blank, Promise::Short)?;
-    let mut files: Vec<_> = wanted
-        .steps
-        .into_iter()
-        .filter_map(|step| match step.action {
-            Action::Docker(DockerAction::WriteFile { path, contents, .. }) => Some(RenderedFile {
-                path: facts.data.join(path),
-                contents,
-            }),
-            _ => None,
-        })
-        .collect();
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
+    Ok(plan(profile, folder, &blank, Promise::Short)?.into_files())
 }

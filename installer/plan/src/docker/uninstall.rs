@@ -61,7 +61,19 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &DockerFacts) -> Plan {
         gone.extend([layout.agents(), layout.vault(), layout.recordings()]);
         gone.extend(Store::ALL.map(|store| layout.store(store.name())));
     }
-    for path in gone.iter().filter(|path| facts.paths.contains_key(*path)) {
+    // A run that did not end may have left any of what it was about to own, or to remove.
+    let known = |path: &&Utf8PathBuf| {
+        let receipt = facts.receipt.as_ref();
+        let owned = receipt.into_iter().flat_map(|receipt| {
+            let pending = receipt.pending.iter().map(|pending| &pending.owned);
+            pending.chain([&receipt.owned])
+        });
+        facts.paths.contains_key(*path)
+            || owned
+                .into_iter()
+                .any(|owned| owned.directories.contains(*path))
+    };
+    for path in gone.iter().filter(known) {
         let action = DockerAction::RemoveDirectory {
             path: path.clone(),
             recursive: true,

@@ -15,7 +15,7 @@ use crate::digest::{Digest, digest_of};
 use crate::facts::{Facts, PathFact, ServiceManager};
 use crate::plan::{Action, Change, HostAction, Operation, Plan, Step};
 use crate::receipt::Owned;
-use crate::secret::login_of;
+use crate::secret::NewSecret;
 use crate::text::{difference, text_digest};
 
 /// A service with everything that starting it depends on.
@@ -240,22 +240,16 @@ impl<'a> Draft<'a> {
                 self.unchanged += 1;
                 continue;
             };
-            let login = login_of(purpose, origin);
-            let id = format!("secret {name} ({})", origin.words());
-            let change = if *version == 1 {
-                Change::Add
-            } else {
-                Change::Change
-            };
+            let new = NewSecret::of(&name, origin);
             let owner = self.owner.clone();
             self.push(
-                change,
-                id,
+                new.change,
+                new.id,
                 HostAction::MakeSecret {
                     name,
                     path,
                     origin,
-                    login,
+                    login: new.login,
                     owner,
                 },
             );

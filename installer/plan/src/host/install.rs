@@ -10,7 +10,7 @@ use installer_spec::{Keeper, Profile, TargetChoice};
 use super::draft::Draft;
 use super::{PlanError, checks};
 use crate::facts::{Facts, ServiceManager};
-use crate::plan::{Action, HostAction, Plan};
+use crate::plan::Plan;
 use crate::secret::choose_secrets;
 use crate::storage::{Promise, estimate, keeps_here};
 
@@ -79,19 +79,7 @@ pub fn files(
 ) -> Result<Vec<RenderedFile>, PlanError> {
     let mut blank = facts.clone();
     blank.paths.clear();
-    let wanted = plan(profile, folder, &blank, Promise::Short)?;
-    let mut files: Vec<_> = wanted
-        .steps
-        .into_iter()
-        .filter_map(|step| match step.action {
-            Action::Host(HostAction::WriteFile { path, contents, .. }) => {
-                Some(RenderedFile { path, contents })
-            }
-            Action::Host(_) | Action::Docker(_) => None,
-        })
-        .collect();
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
+    Ok(plan(profile, folder, &blank, Promise::Short)?.into_files())
 }
 
 fn programs(profile: &Profile, facts: &Facts) -> Vec<Program> {

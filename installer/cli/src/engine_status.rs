@@ -1,0 +1,235 @@
+//! The truth about a site on a container engine: containers, and what the programs in them say.
+
+use std::fmt::Write as _;
+
+use agent_api::CameraState;
+use camino::Utf8PathBuf;
+use installer_docker::{Explanation, explain};
+use installer_engine::{read_cameras, read_usage};
+use installer_plan::docker::{ContainerState, FILES, Ownership, object_name};
+use installer_plan::human_bytes;
+use serde::Serialize;
+
+use crate::error::CommandError;
+use crate::peers::on_engine;
+use crate::site::Site;
+use crate::target::OnEngine;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct EngineStatus {
+    pub(crate) site: String,
+    pub(crate) data: Utf8PathBuf,
+    pub(crate) engine: String,
+    pub(crate) installed: bool,
+    /// An install or uninstall that began and did not end.
+    pub(crate) unfinished: bool,
+    pub(crate) services: Vec<ContainerReport>,
+    pub(crate) cameras: Vec<CameraReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) vault: Option<VaultReport>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ContainerReport {
+    pub(crate) name: String,
+    pub(crate) container: String,
+    pub(crate) well: bool,
+    /// The engine's own words.
+    pub(crate) state: String,
+    /// Where it is not well: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) explanation: Option<Explanation>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct CameraReport {
+    pub(crate) name: String,
+    pub(crate) receiving: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) picture: Option<String>,
+    /// Milliseconds since the last frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_frame_ms: Option<u64>,
+    pub(crate) pending_uploads: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct VaultReport {
+    pub(crate) recordings: u64,
+    pub(crate) bytes: u64,
+    pub(crate) undelivered: u64,
+    /// SHA-256 of its certificate, to compare with what a browser shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate_until: Option<String>,
+}
+
+impl EngineStatus {
+    /// Every service is well and every camera gives frames.
+    pub(crate) fn healthy(&self) -> bool {
+        self.installed
+            && !self.services.is_empty()
+            && self.services.iter().all(|service| service.well)
+            && self.cameras.iter().all(|camera| camera.receiving)
+    }
+}
+
+pub(crate) async fn read(site: &Site, seen: &OnEngine) -> Result<EngineStatus, CommandError> {
+    let facts = &seen.observed.facts;
+    let name = &site.profile.site;
+    let files = object_name(name, FILES);
+    let mut services = Vec::new();
+    for (container, fact) in &facts.containers {
+        if fact.ownership != Ownership::Ours || *container == files {
+            continue;
+        }
+        let well = fact.state == ContainerState::Running;
+        let explanation = if well {
+            None
+        } else {
+            explain(&seen.connection, container).await
+        };
+        let state = seen.observed.states.get(container);
+        services.push(ContainerReport {
+            name: container
+                .strip_prefix(&object_name(name, ""))
+                .unwrap_or(container)
+                .to_owned(),
+            container: container.clone(),
+            well,
+            state: state.cloned().unwrap_or_default(),
+            explanation,
+        });
+    }
+    let receipt = facts.receipt.as_ref();
+    let (mut cameras, mut vault) = (Vec::new(), None);
+    let installed = receipt.is_some_and(|receipt| !receipt.owned.containers.is_empty());
+    if installed && let Ok(peers) = on_engine(site, seen).await {
+        for access in &peers.cameras {
+            cameras.push(
+                match read_cameras(&access.agent, &access.token)
+                    .await
+                    .map(|all| all.into_iter().find(|camera| camera.name == access.camera))
+                {
+                    Ok(Some(status)) => CameraReport {
+                        name: access.camera.clone(),
+                        receiving: status.state == CameraState::Receiving,
+                        error: status.error,
+                        picture: status.codec.map(|codec| {
+                            let (width, height) = (status.width, status.height);
+                            let size = width.zip(height).map(|(w, h)| format!(" {w}x{h}"));
+                            format!("{codec}{}", size.unwrap_or_default())
+                        }),
+                        last_frame_ms: status.last_frame_ms,
+                        pending_uploads: status.pending_uploads,
+                    },
+                    Ok(None) => silent(&access.camera, "its agent does not know it".to_owned()),
+                    Err(error) => silent(&access.camera, error.to_string()),
+                },
+            );
+        }
+        let certificate = facts.certificates.services.get("vault");
+        if let Some(access) = peers.cameras.first()
+            && let Ok(Some(usage)) = read_usage(access).await
+        {
+            vault = Some(VaultReport {
+                recordings: usage.recordings,
+                bytes: usage.bytes,
+                undelivered: usage.undelivered,
+                fingerprint: certificate.map(|fact| fact.fingerprint.clone()),
+                certificate_until: certificate.map(|fact| fact.not_after.clone()),
+            });
+        }
+    }
+    Ok(EngineStatus {
+        site: name.clone(),
+        data: site.data.clone(),
+        engine: format!("{} {}", facts.engine.name, facts.engine.version),
+        installed,
+        unfinished: receipt.is_some_and(|receipt| receipt.pending.is_some()),
+        services,
+        cameras,
+        vault,
+    })
+}
+
+fn silent(camera: &str, error: String) -> CameraReport {
+    CameraReport {
+        name: camera.to_owned(),
+        receiving: false,
+        error: Some(error),
+        picture: None,
+        last_frame_ms: None,
+        pending_uploads: 0,
+    }
+}
+
+pub(crate) fn text(status: &EngineStatus) -> String {
+    let mut text = format!(
+        "Site {} on engine {}, data in {}\n",
+        status.site, status.engine, status.data
+    );
+    if !status.installed {
+        text.push_str("Not installed: `stakeout install` does it.\n");
+    }
+    if status.unfinished {
+        text.push_str("A run did not end: run `stakeout install` again.\n");
+    }
+    let mut line = |words: std::fmt::Arguments<'_>| {
+        writeln!(text, "{words}").expect("invariant: a String takes any text");
+    };
+    for service in &status.services {
+        let mark = if service.well { "ok  " } else { "FAIL" };
+        line(format_args!(
+            "  {mark}  {}: {}",
+            service.name, service.state
+        ));
+        for cause in service.explanation.iter().flat_map(causes) {
+            line(format_args!("        {cause}"));
+        }
+    }
+    for camera in &status.cameras {
+        let mark = if camera.receiving { "ok  " } else { "FAIL" };
+        let what = match (&camera.error, &camera.picture) {
+            (Some(error), _) if !camera.receiving => error.clone(),
+            (_, Some(picture)) => picture.clone(),
+            _ => "no picture yet".to_owned(),
+        };
+        let waits = match camera.pending_uploads {
+            0 => String::new(),
+            n => format!(", {n} recordings wait for the vault"),
+        };
+        line(format_args!(
+            "  {mark}  camera {}: {what}{waits}",
+            camera.name
+        ));
+    }
+    if let Some(vault) = &status.vault {
+        line(format_args!(
+            "  vault holds {} recordings, {}",
+            vault.recordings,
+            human_bytes(vault.bytes)
+        ));
+        if let Some(fingerprint) = &vault.fingerprint {
+            line(format_args!("  its certificate: SHA-256 {fingerprint}"));
+        }
+    }
+    text
+}
+
+/// The chain of causes, from the outside in.
+pub(crate) fn causes(explanation: &Explanation) -> Vec<String> {
+    let mut causes = vec![format!("container: {}", explanation.state)];
+    if explanation.restarts > 0 {
+        causes.push(format!("restarted {} times", explanation.restarts));
+    }
+    if let Some(health) = &explanation.health {
+        causes.push(format!("health: {health}"));
+    }
+    causes.extend(explanation.log.iter().map(|line| format!("log: {line}")));
+    causes
+}
