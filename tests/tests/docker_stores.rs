@@ -33,9 +33,7 @@ fn site(name: &str, rest: &str, address: &str) -> Site {
     let text = format!("version: 1\nsite: {name}\ntarget: docker\n{rest}");
     let mut site = Site::new(&text);
     site.set("DOCKER_HOST", address);
-    let images = std::env::var("STAKEOUT_IMAGES");
-    let images = images.unwrap_or_else(|_| shipped::images().to_string());
-    site.set("STAKEOUT_IMAGES", &images);
+    site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
     site
 }
 
