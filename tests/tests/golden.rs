@@ -100,6 +100,7 @@ fn bare(manager: ServiceManager) -> Facts {
             taken: BTreeSet::new(),
         },
         receipt: None,
+        carried: BTreeMap::new(),
         cameras: BTreeMap::new(),
     }
 }
@@ -175,6 +176,7 @@ fn bare_engine() -> DockerFacts {
         missing_logins: BTreeMap::new(),
         certificates: CertificateFacts::default(),
         receipt: None,
+        carried: BTreeMap::new(),
         cameras: BTreeMap::new(),
     }
 }

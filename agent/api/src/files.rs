@@ -20,6 +20,13 @@ pub enum FileRequest {
         contents: String,
         present: Present,
     },
+    /// Copies a file that is there, durably; one that is at `to` already is left alone.
+    Copy {
+        from: String,
+        to: String,
+        mode: u32,
+        owner: u32,
+    },
     /// No file there is fine, too.
     Remove { path: String },
     /// With everything in it, or only when it is empty.
@@ -44,6 +51,7 @@ impl std::fmt::Debug for FileRequest {
         let (verb, path) = match self {
             Self::MakeDirectory { path, .. } => ("MakeDirectory", path.as_str()),
             Self::Write { path, .. } => ("Write", path.as_str()),
+            Self::Copy { to, .. } => ("Copy", to.as_str()),
             Self::Remove { path } => ("Remove", path.as_str()),
             Self::RemoveDirectory { path, .. } => ("RemoveDirectory", path.as_str()),
             Self::Own { path, .. } => ("Own", path.as_str()),

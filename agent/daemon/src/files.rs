@@ -34,6 +34,7 @@ fn perform(root: &Utf8Path, request: &FileRequest) -> Result<FileAnswer, String>
     let (verb, relative) = match request {
         FileRequest::MakeDirectory { path, .. } => ("make folder", path.as_str()),
         FileRequest::Write { path, .. } => ("write", path.as_str()),
+        FileRequest::Copy { to, .. } => ("copy to", to.as_str()),
         FileRequest::Remove { path } => ("remove", path.as_str()),
         FileRequest::RemoveDirectory { path, .. } => ("remove folder", path.as_str()),
         FileRequest::Own { path, .. } => ("change the owner of", path.as_str()),
@@ -54,6 +55,13 @@ fn perform(root: &Utf8Path, request: &FileRequest) -> Result<FileAnswer, String>
             } else {
                 write(&path, *mode, *owner, contents.as_bytes())
             }
+        }
+        FileRequest::Copy { .. } if path.exists() => Ok(()),
+        FileRequest::Copy {
+            from, mode, owner, ..
+        } => {
+            let from = below(root, from).ok_or_else(|| format!("`{from}` leaves the folder"))?;
+            fs::read(&from).and_then(|contents| write(&path, *mode, *owner, &contents))
         }
         FileRequest::Remove { .. } => absent_is_fine(fs::remove_file(&path)),
         FileRequest::RemoveDirectory { recursive, .. } => remove_directory(&path, *recursive),

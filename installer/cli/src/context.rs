@@ -30,7 +30,7 @@ pub(crate) struct Context {
     pub(crate) can_ask: bool,
     /// Set when the user asks to stop.
     pub(crate) interrupted: Arc<AtomicBool>,
-    crash_after: Option<u64>,
+    primitives: Primitives,
 }
 
 impl Context {
@@ -57,9 +57,11 @@ impl Context {
             strict: options.strict,
             can_ask: can_ask() && options.output == crate::output::Output::Human,
             interrupted: Arc::default(),
-            crash_after: std::env::var(CRASH_VARIABLE)
-                .ok()
-                .and_then(|n| n.parse().ok()),
+            primitives: Primitives::new(
+                std::env::var(CRASH_VARIABLE)
+                    .ok()
+                    .and_then(|n| n.parse().ok()),
+            ),
         }
     }
 
@@ -70,13 +72,14 @@ impl Context {
             data_dir: Some(data.to_owned()),
             images: self.images.clone(),
             interrupted: Arc::clone(&self.interrupted),
+            primitives: self.primitives.clone(),
             ..*self
         }
     }
 
     /// Counts what a run does, in whichever way.
     pub(crate) fn primitives(&self) -> Primitives {
-        Primitives::new(self.crash_after)
+        self.primitives.clone()
     }
 
     /// The only way to change the machine.

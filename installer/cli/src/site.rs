@@ -7,16 +7,16 @@ use camino::{Utf8Path, Utf8PathBuf};
 use installer_docker::{DockerWorld, Origin, SiteOnEngine, Wanted, connect};
 use installer_engine::{Logins, resolve_logins};
 use installer_host::{HostWorld, default_data, observe, programs_folder};
-use installer_plan::{Plan, Promise, docker, host};
+use installer_plan::{Plan, Promise, docker, host, moving};
 use installer_render::docker::Component;
 use installer_render::{RenderedFile, login_name};
-use installer_spec::{Diagnostic, Lists, Login, Profile, SourceFile};
+use installer_spec::{Diagnostic, Lists, Login, Profile, SourceFile, TargetChoice};
 
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::images::{self, UnverifiedImages};
 use crate::output::Printer;
-use crate::target::{AnyWorld, OnEngine, Seen, Target};
+use crate::target::{AnyWorld, OnEngine, Seen, Survey, Target};
 
 /// A profile that was read, with everything that its commands need beside it.
 pub(crate) struct Site {
@@ -87,12 +87,19 @@ impl Site {
         };
         let parsed = installer_spec::parse(&source, &lists)
             .map_err(|faults| profile_error(&context.profile, &faults))?;
-        let target = Target::choose(context.target, parsed.profile.target)?;
-        let data = match (&context.data_dir, target) {
-            (Some(data), _) => absolute(data)?,
-            (None, Target::Host) => default_data(&parsed.profile),
-            (None, Target::Docker) => engine_data(&parsed.profile),
+        let asked = Target::asked(context.target, parsed.profile.target)?;
+        let data = match &context.data_dir {
+            Some(data) => absolute(data)?,
+            None => usual_data(&parsed.profile, asked),
         };
+        let target = asked.unwrap_or_else(|| {
+            let at_engine = Target::Docker.lies_at(&data) && !Target::Host.lies_at(&data);
+            if at_engine {
+                Target::Docker
+            } else {
+                Target::Host
+            }
+        });
         let programs = programs_folder().map_err(|error| {
             CommandError::new(Exit::Internal, format!("cannot find this program: {error}"))
         })?;
@@ -101,8 +108,14 @@ impl Site {
             failed.exit = Exit::Warnings;
             return Err(failed);
         }
+        let mut profile = parsed.profile;
+        // One that was asked for on the command line is this run's.
+        profile.target = match target {
+            Target::Host => TargetChoice::Host,
+            Target::Docker => TargetChoice::Docker,
+        };
         Ok(Self {
-            profile: parsed.profile,
+            profile,
             path,
             folder,
             text,
@@ -149,9 +162,30 @@ impl Site {
     }
 
     pub(crate) async fn observe(&self, logins: &Logins) -> Result<Seen, CommandError> {
+        self.observe_at(self.target, logins).await
+    }
+
+    /// The target, and the one that the site comes from.
+    pub(crate) async fn survey(&self, logins: &Logins) -> Result<Survey, CommandError> {
+        let mut seen = self.observe(logins).await?;
+        let other = self.target.other();
+        if !seen.is_here() || !other.lies_at(&self.data) {
+            return Ok(Survey { seen, from: None });
+        }
+        let from = self.observe_at(other, logins).await?;
+        match (&mut seen, &from) {
+            (Seen::Host(seen), Seen::Docker(from)) => seen.facts.carry(&from.observed.facts),
+            (Seen::Docker(seen), Seen::Host(from)) => seen.observed.facts.carry(&from.facts),
+            _ => {}
+        }
+        let from = Some(from);
+        Ok(Survey { seen, from })
+    }
+
+    async fn observe_at(&self, target: Target, logins: &Logins) -> Result<Seen, CommandError> {
         let site = &self.profile.site;
         let profile = Some(&self.profile);
-        match self.target {
+        match target {
             Target::Host => {
                 let seen = observe(site, profile, logins, &self.data, &self.programs)?;
                 Ok(Seen::Host(Box::new(seen)))
@@ -180,12 +214,25 @@ impl Site {
         }
     }
 
-    pub(crate) fn plan(&self, seen: &Seen) -> Result<Plan, CommandError> {
+    pub(crate) fn plan(&self, survey: &Survey) -> Result<Plan, CommandError> {
         let (profile, folder) = (&self.profile, self.folder.as_path());
-        Ok(match seen {
-            Seen::Host(seen) => host::plan(profile, folder, &seen.facts, self.promise)?,
+        let site = &profile.site;
+        Ok(match &survey.seen {
+            Seen::Host(seen) => {
+                let plan = host::plan(profile, folder, &seen.facts, self.promise)?;
+                match &survey.from {
+                    Some(Seen::Docker(from)) => {
+                        moving::from_engine(plan, site, &from.observed.facts, &seen.facts)
+                    }
+                    _ => plan,
+                }
+            }
             Seen::Docker(seen) => {
-                docker::plan(profile, folder, &seen.observed.facts, self.promise)?
+                let plan = docker::plan(profile, folder, &seen.observed.facts, self.promise)?;
+                match &survey.from {
+                    Some(Seen::Host(from)) => moving::from_host(plan, site, &from.facts),
+                    _ => plan,
+                }
             }
         })
     }
@@ -199,8 +246,16 @@ impl Site {
         })
     }
 
-    pub(crate) fn world(&self, context: &Context, logins: Logins, seen: &Seen) -> AnyWorld {
-        world(&self.profile.site, &self.data, context, logins, seen)
+    pub(crate) fn world(&self, context: &Context, logins: Logins, survey: &Survey) -> AnyWorld {
+        let (site, data) = (&self.profile.site, &self.data);
+        let to = world(site, data, context, logins, &survey.seen);
+        match &survey.from {
+            None => to,
+            Some(from) => {
+                let from = world(site, data, context, Logins::new(), from);
+                AnyWorld::Moving(Box::new(to), Box::new(from))
+            }
+        }
     }
 }
 
@@ -245,8 +300,23 @@ pub(crate) fn world(
     }
 }
 
+/// Where a site lies when nobody says: where it lies already, else where its target has it.
+fn usual_data(profile: &Profile, asked: Option<Target>) -> Utf8PathBuf {
+    let (host, engine) = (default_data(profile), engine_data(profile));
+    let (usual, other) = match asked {
+        Some(Target::Docker) => (engine, host),
+        _ => (host, engine),
+    };
+    let lies_at = |data: &Utf8Path| Target::Host.lies_at(data) || Target::Docker.lies_at(data);
+    if !lies_at(&usual) && lies_at(&other) {
+        other
+    } else {
+        usual
+    }
+}
+
 /// Where a site lies on an engine's machine when nobody says.
-pub(crate) fn engine_data(profile: &Profile) -> Utf8PathBuf {
+fn engine_data(profile: &Profile) -> Utf8PathBuf {
     let path = profile.storage.path.clone();
     path.unwrap_or_else(|| Utf8Path::new("/var/lib/stakeout").join(&profile.site))
 }

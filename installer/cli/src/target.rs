@@ -1,11 +1,12 @@
 //! The targets side by side: what was seen of each, and the way to change it. Nothing else of the
 //! program asks which target it is.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use installer_docker::{Connection, DockerError, DockerObserved, DockerWorld};
 use installer_engine::{EffectError, ErrorKind, Probe, World};
 use installer_host::{HostWorld, Observed};
 use installer_plan::{Action, Condition, Receipt};
+use installer_render::Layout;
 use installer_spec::TargetChoice;
 
 use crate::error::{CommandError, Exit};
@@ -20,16 +21,52 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    pub(crate) fn choose(asked: Option<Self>, profile: TargetChoice) -> Result<Self, CommandError> {
+    /// The target that is asked for; nothing where it is left open.
+    pub(crate) fn asked(
+        asked: Option<Self>,
+        profile: TargetChoice,
+    ) -> Result<Option<Self>, CommandError> {
         match (asked, profile) {
-            (Some(target), _) => Ok(target),
-            (None, TargetChoice::Auto | TargetChoice::Host) => Ok(Self::Host),
-            (None, TargetChoice::Docker) => Ok(Self::Docker),
+            (Some(target), _) => Ok(Some(target)),
+            (None, TargetChoice::Auto) => Ok(None),
+            (None, TargetChoice::Host) => Ok(Some(Self::Host)),
+            (None, TargetChoice::Docker) => Ok(Some(Self::Docker)),
             (None, TargetChoice::Kubernetes) => Err(CommandError::new(
                 Exit::WrongTarget,
                 "the profile asks for target `kubernetes`, which this version cannot install",
             )
             .hint("set `target: host` or `target: docker` in the profile")),
+        }
+    }
+
+    /// Whether a site lies at `data` for this target, or is about to.
+    pub(crate) fn lies_at(self, data: &Utf8Path) -> bool {
+        let layout = match self {
+            Self::Host => Layout::new(data),
+            Self::Docker => Layout::with_control(data),
+        };
+        layout.receipt().exists()
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Host => Self::Docker,
+            Self::Docker => Self::Host,
+        }
+    }
+
+    /// As `--target` takes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Docker => "docker",
+        }
+    }
+
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Host => "this machine's services",
+            Self::Docker => "the container engine",
         }
     }
 }
@@ -49,6 +86,14 @@ pub(crate) enum Seen {
 }
 
 impl Seen {
+    /// Its files are this machine's.
+    pub(crate) fn is_here(&self) -> bool {
+        match self {
+            Self::Host(_) => true,
+            Self::Docker(seen) => seen.observed.facts.engine.local,
+        }
+    }
+
     pub(crate) fn receipt(&self) -> Option<&Receipt> {
         match self {
             Self::Host(seen) => seen.facts.receipt.as_ref(),
@@ -75,7 +120,7 @@ impl Seen {
     }
 
     /// What one run at a time is about: its lock lies on this machine.
-    pub(crate) fn lock_key(&self, data: &camino::Utf8Path) -> Utf8PathBuf {
+    pub(crate) fn lock_key(&self, data: &Utf8Path) -> Utf8PathBuf {
         match self {
             Self::Host(_) => data.to_owned(),
             Self::Docker(_) => Utf8PathBuf::from(format!("/docker/{}{data}", self.machine())),
@@ -83,11 +128,20 @@ impl Seen {
     }
 }
 
+/// A target as it is, and the one that the site still lies at when it moves.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    pub(crate) seen: Seen,
+    pub(crate) from: Option<Seen>,
+}
+
 /// The way to change a target.
 #[derive(Debug)]
 pub(crate) enum AnyWorld {
     Host(Box<HostWorld>),
     Docker(Box<DockerWorld>),
+    /// From the second to the first.
+    Moving(Box<Self>, Box<Self>),
 }
 
 impl AnyWorld {
@@ -95,6 +149,7 @@ impl AnyWorld {
         match self {
             Self::Host(world) => world.effects(),
             Self::Docker(world) => world.effects(),
+            Self::Moving(to, _) => to.effects(),
         }
     }
 
@@ -102,6 +157,7 @@ impl AnyWorld {
     pub(crate) fn gaps(&self) -> Vec<(String, u64)> {
         match self {
             Self::Host(_) => Vec::new(),
+            Self::Moving(to, _) => to.gaps(),
             Self::Docker(world) => world
                 .gaps()
                 .iter()
@@ -115,10 +171,26 @@ impl AnyWorld {
         }
     }
 
+    fn performs(&self, action: &Action) -> bool {
+        matches!(
+            (self, action),
+            (Self::Host(_), Action::Host(_)) | (Self::Docker(_), Action::Docker(_))
+        )
+    }
+
+    fn answers(&self, condition: &Condition) -> bool {
+        let of_engine = matches!(condition, Condition::Container { .. });
+        matches!(self, Self::Docker(_)) == of_engine
+    }
+
     pub(crate) async fn end(self) {
         match self {
             Self::Host(_) => {}
             Self::Docker(world) => world.end().await,
+            Self::Moving(to, from) => {
+                Box::pin(to.end()).await;
+                Box::pin(from.end()).await;
+            }
         }
     }
 }
@@ -128,6 +200,7 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.read_receipt().await,
             Self::Docker(world) => world.read_receipt().await,
+            Self::Moving(to, _) => Box::pin(to.read_receipt()).await,
         }
     }
 
@@ -135,6 +208,7 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.write_receipt(receipt).await,
             Self::Docker(world) => world.write_receipt(receipt).await,
+            Self::Moving(to, _) => Box::pin(to.write_receipt(receipt)).await,
         }
     }
 
@@ -142,6 +216,7 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.erase_receipt().await,
             Self::Docker(world) => world.erase_receipt().await,
+            Self::Moving(to, _) => Box::pin(to.erase_receipt()).await,
         }
     }
 
@@ -149,6 +224,10 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.perform(action).await,
             Self::Docker(world) => world.perform(action).await,
+            Self::Moving(to, from) => {
+                let world = if to.performs(action) { to } else { from };
+                Box::pin(world.perform(action)).await
+            }
         }
     }
 
@@ -156,6 +235,10 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.probe(condition).await,
             Self::Docker(world) => world.probe(condition).await,
+            Self::Moving(to, from) => {
+                let world = if to.answers(condition) { to } else { from };
+                Box::pin(world.probe(condition)).await
+            }
         }
     }
 
@@ -163,6 +246,7 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.interrupted(),
             Self::Docker(world) => world.interrupted(),
+            Self::Moving(to, _) => to.interrupted(),
         }
     }
 }

@@ -171,6 +171,7 @@ pub async fn observe(
         missing_logins,
         certificates: certificate::facts(&control.texts),
         receipt,
+        carried: BTreeMap::new(),
         cameras: BTreeMap::new(),
         installation,
         engine,

@@ -160,9 +160,19 @@ impl DockerWorld {
                 path,
                 origin,
                 login,
+                carried,
                 base,
                 owner,
             } => {
+                if let Some(from) = carried {
+                    let copy = FileRequest::Copy {
+                        from: from.to_string(),
+                        to: path.to_string(),
+                        mode: 0o400,
+                        owner: *owner,
+                    };
+                    return self.file(copy).await;
+                }
                 let base = match base {
                     Some(base) => self.control().await?.texts.remove(base),
                     None => None,

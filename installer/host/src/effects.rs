@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, lchown};
 use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -159,6 +159,20 @@ impl Effects {
         Ok(())
     }
 
+    /// Gives all that lies there to `owner`: links themselves, never what they point at.
+    pub fn own(&mut self, path: &Utf8Path, owner: u32) -> Result<(), EffectError> {
+        give(path, owner)
+            .map_err(|error| environment(format!("cannot change the owner of `{path}`"), error))?;
+        self.done();
+        Ok(())
+    }
+
+    /// The text of a file of the site's.
+    pub fn read(&self, path: &Utf8Path) -> Result<String, EffectError> {
+        fs::read_to_string(path)
+            .map_err(|error| environment(format!("cannot read `{path}`"), error))
+    }
+
     /// Runs a program of the system to its end.
     pub fn run(&mut self, program: &str, arguments: &[&str]) -> Result<(), EffectError> {
         let line = format!("{program} {}", arguments.join(" "));
@@ -229,6 +243,17 @@ fn remove_if_there(path: &Utf8Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+fn give(path: &Utf8Path, owner: u32) -> io::Result<()> {
+    lchown(path, Some(owner), Some(owner))?;
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return Ok(());
+    }
+    for entry in path.read_dir_utf8()? {
+        give(entry?.path(), owner)?;
+    }
+    Ok(())
 }
 
 fn environment(operation: String, error: io::Error) -> EffectError {

@@ -84,6 +84,7 @@ pub fn observe(
         supervisor: read_supervisor(&layout).is_some(),
         ports: read_ports(site, data, receipt.as_ref(), &services, &wanted),
         receipt,
+        carried: BTreeMap::new(),
         cameras: footage.cameras,
     };
     Ok(Observed { facts, services })

@@ -10,7 +10,7 @@ use camino::Utf8Path;
 use installer_engine::{EffectError, ErrorKind, Logins, Probe, World, secret};
 use installer_plan::{Action, Condition, HostAction, Receipt, ServiceManager};
 
-use installer_render::{Layout, SecretName, SecretOrigin};
+use installer_render::{Layout, SecretName};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -88,11 +88,24 @@ impl HostWorld {
                 path,
                 origin,
                 login,
+                carried,
                 owner,
             } => {
                 let owner = Self::owner(owner.as_ref())?;
-                self.make_secret(name, path, *origin, login.as_deref(), owner)
+                if path.exists() {
+                    return Ok(());
+                }
+                let value = match carried {
+                    Some(from) => self.effects.read(from)?,
+                    None => secret::make(name, *origin, login.as_deref(), &self.logins, None)?,
+                };
+                self.effects
+                    .write_file(path, 0o600, owner, value.as_bytes())
             }
+            HostAction::Own { path, owner } => match Self::owner(owner.as_ref())? {
+                Some(owner) => self.effects.own(path, owner),
+                None => Ok(()),
+            },
             HostAction::WriteFile {
                 path,
                 mode,
@@ -162,22 +175,6 @@ impl HostWorld {
     }
 
     /// Create-only: a value that is there stays.
-    fn make_secret(
-        &mut self,
-        name: &SecretName,
-        path: &Utf8Path,
-        origin: SecretOrigin,
-        login: Option<&str>,
-        owner: Option<u32>,
-    ) -> Result<(), EffectError> {
-        if path.exists() {
-            return Ok(());
-        }
-        let value = secret::make(name, origin, login, &self.logins, None)?;
-        self.effects
-            .write_file(path, 0o600, owner, value.as_bytes())
-    }
-
     fn start_supervisor(&mut self, program: &Utf8Path) -> Result<(), EffectError> {
         if read_supervisor(&self.layout).is_some() {
             return Ok(());

@@ -29,6 +29,9 @@ pub struct Facts {
     pub supervisor: bool,
     pub ports: PortFact,
     pub receipt: Option<Receipt>,
+    /// Secrets of the same site at another target, by purpose: files of this machine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub carried: BTreeMap<String, Utf8PathBuf>,
     /// By camera name, where a probe answered.
     pub cameras: BTreeMap<String, CameraFact>,
 }

@@ -9,6 +9,7 @@ mod digest;
 pub mod docker;
 mod facts;
 pub mod host;
+pub mod moving;
 mod plan;
 mod receipt;
 mod secret;

@@ -146,6 +146,9 @@ pub enum HostAction {
         /// Key of the profile's login that it holds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         login: Option<String>,
+        /// A file that holds it already: of the same site at another target.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carried: Option<Utf8PathBuf>,
         owner: Option<String>,
     },
     WriteFile {
@@ -161,6 +164,11 @@ pub enum HostAction {
     RemoveDirectory {
         path: Utf8PathBuf,
         recursive: bool,
+    },
+    /// Gives everything there to one user; absent, to the one that installs.
+    Own {
+        path: Utf8PathBuf,
+        owner: Option<String>,
     },
     /// The service manager reads its files again.
     ReloadServices,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8PathBuf;
 use installer_render::{SecretName, SecretOrigin, login_key, secret_purposes};
 use installer_spec::Profile;
 
@@ -14,22 +15,33 @@ pub(crate) struct NewSecret {
     pub(crate) change: Change,
     /// Key of the profile's login that it holds, where it comes from there.
     pub(crate) login: Option<String>,
+    pub(crate) carried: Option<Utf8PathBuf>,
 }
 
 impl NewSecret {
-    pub(crate) fn of(name: &SecretName, origin: SecretOrigin) -> Self {
+    /// `carried` are those of the same site at another target.
+    pub(crate) fn of(
+        name: &SecretName,
+        origin: SecretOrigin,
+        carried: &BTreeMap<String, Utf8PathBuf>,
+    ) -> Self {
+        let carried = carried.get(&name.purpose).cloned();
         let from_profile = matches!(
             origin,
             SecretOrigin::Login | SecretOrigin::LoginUser | SecretOrigin::LoginPassword
         );
         Self {
-            id: format!("secret {name} ({})", origin.words()),
+            id: match &carried {
+                Some(_) => format!("secret {name} (taken along)"),
+                None => format!("secret {name} ({})", origin.words()),
+            },
             change: if name.version == 1 {
                 Change::Add
             } else {
                 Change::Change
             },
             login: from_profile.then(|| login_key(&name.purpose)).flatten(),
+            carried,
         }
     }
 }

@@ -34,8 +34,8 @@ pub(super) async fn run(arguments: &args::Apply, context: &Context) -> Result<Ex
         return Err(CommandError::new(Exit::WrongTarget, message));
     }
     let logins = site.logins(context, MayAsk::Yes);
-    let observed = site.observe(&logins).await?;
-    if observed.machine() != saved.plan.machine {
+    let observed = site.survey(&logins).await?;
+    if observed.seen.machine() != saved.plan.machine {
         let message = format!("the plan `{path}` was made for another machine");
         return Err(CommandError::new(Exit::WrongTarget, message)
             .hint("run it there, or make a plan for this machine"));

@@ -67,9 +67,9 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
         ));
     }
     let logins = site.logins(context, MayAsk::No);
-    let seen = site.observe(&logins).await?;
-    let plan = site.plan(&seen)?;
-    match &seen {
+    let survey = site.survey(&logins).await?;
+    let plan = site.plan(&survey)?;
+    match &survey.seen {
         Seen::Host(_) => {
             let status = status::read(&site)?;
             checks.extend(drift(&plan, status.installed, status.unfinished));

@@ -267,7 +267,7 @@ async fn write(
     super::cameras::write_profile(&site, context)?;
     context.printer.note(&format!("wrote {}\n", site.path));
     let logins = site.logins(context, MayAsk::No);
-    let plan = site.plan(&site.observe(&logins).await?)?;
+    let plan = site.plan(&site.survey(&logins).await?)?;
     super::plan::print(&plan, context);
     context.printer.note("\nDo it with `stakeout install`.");
     let failed = plan

@@ -1,12 +1,14 @@
 //! `stakeout install`: plan, show, confirm, apply, prove.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
+use camino::Utf8PathBuf;
 use futures::StreamExt;
 use futures::stream;
 use installer_engine::{Event, Logins, World, apply, verify};
 use installer_host::Lock;
-use installer_plan::{Plan, Verified, human_bytes, show};
+use installer_plan::{Plan, Verified, human_bytes, moving, show};
 use serde::Serialize;
 
 use crate::args::{self, ProofOptions};
@@ -16,6 +18,7 @@ use crate::output::{Output, Printer};
 use crate::peers::{Peers, peers};
 use crate::progress::Progress;
 use crate::site::{MayAsk, Site};
+use crate::target::Survey;
 
 /// More proofs at once than this would measure each other.
 const PROOFS_AT_ONCE: usize = 16;
@@ -90,9 +93,9 @@ pub(super) async fn carry_out(
     proof: ProofOptions,
     context: &Context,
 ) -> Result<Exit, CommandError> {
-    let seen = site.observe(&logins).await?;
-    let plan = site.plan(&seen)?;
-    let receipt = seen.receipt();
+    let survey = site.survey(&logins).await?;
+    let plan = site.plan(&survey)?;
+    let receipt = survey.seen.receipt();
     let clean = receipt.is_some_and(|r| r.pending.is_none() && r.owned == plan.owned);
     let proven = receipt.and_then(|receipt| receipt.verified.clone());
     if plan.is_empty() && clean && (proven.is_some() || proof.no_verify) {
@@ -111,24 +114,48 @@ pub(super) async fn carry_out(
     }
 
     // Whatever was true before the lock may have been another run's half.
-    let _lock = Lock::take(&seen.lock_key(&site.data), "install")?;
-    let seen = site.observe(&logins).await?;
-    let plan = site.plan(&seen)?;
+    let _locks = lock(site, &survey)?;
+    let survey = site.survey(&logins).await?;
+    let plan = site.plan(&survey)?;
+    if survey.from.is_some() {
+        let (to, from) = (site.target, site.target.other());
+        context.printer.note(&format!(
+            "Site {} moves from {} to {}. What it has recorded stays in {}; it records nothing \
+             while its agents change places.\n",
+            site.profile.site,
+            from.words(),
+            to.words(),
+            site.data,
+        ));
+    }
     announce(&plan, context)?;
     context.catch_interrupt();
     let progress = Progress::new(context.printer);
-    let mut world = site.world(context, logins.clone(), &seen);
-    let mut report = |event: Event| progress.show(&event);
+    let mut world = site.world(context, logins.clone(), &survey);
+    let mut away = Away::default();
+    let mut report = |event: Event| {
+        away.see(&event, &survey);
+        progress.show(&event);
+    };
     let applied = apply(&plan, env!("CARGO_PKG_VERSION"), &mut world, &mut report).await;
     let applied = match applied {
         Ok(applied) => applied,
         Err(error) => {
             progress.finish();
             world.end().await;
-            return Err(error.into());
+            let failed = CommandError::from(error);
+            return Err(match &survey.from {
+                None => failed,
+                Some(_) => failed.hint(format!(
+                    "or go back to {}: `stakeout install --target {}`",
+                    site.target.other().words(),
+                    site.target.other().name(),
+                )),
+            });
         }
     };
-    let gaps = world.gaps();
+    let mut gaps = world.gaps();
+    gaps.extend(away.gaps);
     let (cameras, unverified) = if proof.no_verify {
         (Vec::new(), Vec::new())
     } else {
@@ -149,6 +176,48 @@ pub(super) async fn carry_out(
             .note(&format!("{service} was replaced and away for {ms} ms"));
     }
     finish(site, applied.changed, cameras, unverified, gaps, context)
+}
+
+/// Nobody else changes what this run changes.
+fn lock(site: &Site, survey: &Survey) -> Result<Vec<Lock>, CommandError> {
+    let mut keys: Vec<_> = std::iter::once(&survey.seen)
+        .chain(&survey.from)
+        .map(|seen| seen.lock_key(&site.data))
+        .collect();
+    // In one order, whichever way it goes.
+    keys.sort();
+    let take = |key: &Utf8PathBuf| Ok(Lock::take(key, "install")?);
+    keys.iter().map(take).collect()
+}
+
+/// How long each service of a site that moves was away.
+#[derive(Default)]
+struct Away {
+    since: Option<Instant>,
+    gaps: Vec<(String, u64)>,
+}
+
+impl Away {
+    fn see(&mut self, event: &Event, survey: &Survey) {
+        if survey.from.is_none() {
+            return;
+        }
+        match event {
+            Event::StepStarted { id, .. } if moving::is_of_old_home(id) => {
+                self.since.get_or_insert_with(Instant::now);
+            }
+            Event::StepDone { id, .. } => {
+                let service = id.strip_prefix("service ");
+                if let (Some(service), Some(since)) = (service, self.since)
+                    && !moving::is_of_old_home(id)
+                {
+                    let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    self.gaps.push((service.to_owned(), ms));
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Shows what will happen and asks, unless nothing will.

@@ -29,7 +29,7 @@ pub(super) async fn run(arguments: &args::Plan, context: &Context) -> Result<Exi
     let site = Site::read(context)?;
     site.print_warnings();
     let logins = site.logins(context, MayAsk::No);
-    let plan = site.plan(&site.observe(&logins).await?)?;
+    let plan = site.plan(&site.survey(&logins).await?)?;
     print(&plan, context);
     if let Some(path) = &arguments.out {
         save(&site, &plan, path, context)?;

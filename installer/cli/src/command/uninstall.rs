@@ -39,6 +39,18 @@ pub(super) async fn run(
     let place = locate(context)?;
     let (site, data) = (&place.site, &place.data);
     let seen = place.look().await?;
+    let other = place.target.other();
+    if seen.is_here() && place.target.lies_at(data) && other.lies_at(data) {
+        let message = format!(
+            "site `{site}` is on its way between {} and {}",
+            other.words(),
+            place.target.words(),
+        );
+        let name = place.target.name();
+        return Err(CommandError::new(Exit::CheckFailed, message).hint(format!(
+            "finish that first: `stakeout install --target {name}`"
+        )));
+    }
     let plan = place.plan(level, &seen);
     if plan.is_empty() && place.is_clean(level, &seen) {
         let removed = Removed {
@@ -173,11 +185,16 @@ fn locate(context: &Context) -> Result<Place, CommandError> {
             .hint("name it with --profile FILE, or its folder with --data-dir FOLDER")
     };
     let data = absolute(context.data_dir.as_ref().ok_or_else(unknown)?)?;
-    let receipt = read_receipt(&Layout::new(data.clone()).receipt())?;
+    let (layout, target) = if Target::Docker.lies_at(&data) {
+        (Layout::with_control(data.clone()), Target::Docker)
+    } else {
+        (Layout::new(data.clone()), Target::Host)
+    };
+    let receipt = read_receipt(&layout.receipt())?;
     Ok(Place {
         site: receipt.ok_or_else(unknown)?.site,
         data,
-        target: Target::Host,
+        target,
         images: Utf8PathBuf::new(),
     })
 }

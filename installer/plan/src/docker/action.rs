@@ -33,6 +33,9 @@ pub enum DockerAction {
         /// Key of the profile's login that it holds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         login: Option<String>,
+        /// A file that holds it already: of the same site at another target.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carried: Option<Utf8PathBuf>,
         /// The secret that it is made of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base: Option<Utf8PathBuf>,

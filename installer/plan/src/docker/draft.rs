@@ -162,7 +162,7 @@ impl<'a> Draft<'a> {
                 self.unchanged += 1;
                 continue;
             };
-            let new = NewSecret::of(&name, origin);
+            let new = NewSecret::of(&name, origin, &self.facts.carried);
             let base = base_of(purpose).and_then(|base| {
                 let (version, _) = secrets.get(base)?;
                 Some(self.layout.secret(&SecretName {
@@ -175,6 +175,7 @@ impl<'a> Draft<'a> {
                 path,
                 origin,
                 login: new.login,
+                carried: new.carried,
                 base,
                 owner: self.facts.owner,
             };

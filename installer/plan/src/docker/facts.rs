@@ -36,6 +36,9 @@ pub struct DockerFacts {
     pub missing_logins: BTreeMap<String, String>,
     pub certificates: CertificateFacts,
     pub receipt: Option<Receipt>,
+    /// Secrets of the same site at another target, by purpose: paths below the data directory.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub carried: BTreeMap<String, Utf8PathBuf>,
     pub cameras: BTreeMap<String, CameraFact>,
 }
 

@@ -240,7 +240,7 @@ impl<'a> Draft<'a> {
                 self.unchanged += 1;
                 continue;
             };
-            let new = NewSecret::of(&name, origin);
+            let new = NewSecret::of(&name, origin, &self.facts.carried);
             let owner = self.owner.clone();
             self.push(
                 new.change,
@@ -250,6 +250,7 @@ impl<'a> Draft<'a> {
                     path,
                     origin,
                     login: new.login,
+                    carried: new.carried,
                     owner,
                 },
             );
