@@ -10,18 +10,19 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use e2e::engine::Engine;
-use e2e::{INSTALL, Site, profile, recordings, shipped, wait_until};
+use e2e::{INSTALL, Site, recordings, shipped, wait_until};
 use serde_json::Value;
 
-const CAMERAS: &str = "cameras: [ { name: one, test: scene, record: { longest: 3s } }, \
-                       { name: two, test: scene, record: { longest: 3s } } ]\n\
+const CAMERAS: &str = "cameras: [ { name: one, test: scene, record: { longest: 5s } }, \
+                       { name: two, test: scene, record: { longest: 5s } } ]\n\
                        storage: { provider: filesystem, quota: 1GiB }\n";
 
 /// Longest that a camera may go unrecorded: both homes stop and start their services in order.
 const GAP_MS: u64 = 20_000;
 
 fn site(name: &str, engine: &Engine) -> Site {
-    let mut site = Site::new(&profile(name, CAMERAS));
+    // Without a target, so that it is looked for where it lies.
+    let mut site = Site::new(&format!("version: 1\nsite: {name}\n{CAMERAS}"));
     site.set("DOCKER_HOST", &engine.address());
     site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
     site

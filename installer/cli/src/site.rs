@@ -230,7 +230,9 @@ impl Site {
             Seen::Docker(seen) => {
                 let plan = docker::plan(profile, folder, &seen.observed.facts, self.promise)?;
                 match &survey.from {
-                    Some(Seen::Host(from)) => moving::from_host(plan, site, &from.facts),
+                    Some(Seen::Host(from)) => {
+                        moving::from_host(plan, site, &from.facts, &seen.observed.facts)
+                    }
                     _ => plan,
                 }
             }

@@ -366,7 +366,14 @@ impl DockerWorld {
                 self.swap(&swap, deadline).await?;
             }
             DockerAction::RemoveContainer { name } => {
-                self.stop(name).await?;
+                if *name == self.files_name() {
+                    // It ends by itself when nobody asks any more.
+                    if let Some(session) = self.files.take() {
+                        session.end().await;
+                    }
+                } else {
+                    self.stop(name).await?;
+                }
                 files::remove(&self.connection, name).await?;
             }
             DockerAction::RenameContainer { from, to } => {

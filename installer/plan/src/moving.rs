@@ -15,8 +15,9 @@ use crate::plan::{Action, Change, HostAction, Plan, Step};
 const HOST: &str = "this machine";
 const ENGINE: &str = "the engine";
 
-/// The way from services of the machine to containers of its engine: `plan` is that of the engine.
-pub fn from_host(mut plan: Plan, site: &str, from: &Facts) -> Plan {
+/// The way from services of the machine to containers of its engine: `plan` is that of the engine,
+/// which `to` describes.
+pub fn from_host(mut plan: Plan, site: &str, from: &Facts, to: &DockerFacts) -> Plan {
     let layout = Layout::new(from.data.path.clone());
     let (stop, mut leave): (Vec<_>, Vec<_>) = plan_uninstall(site, Level::Config, from)
         .steps
@@ -52,10 +53,14 @@ pub fn from_host(mut plan: Plan, site: &str, from: &Facts) -> Plan {
     let hand_over = footage(&at_engine, |path| {
         from.paths.contains_key(&from.data.path.join(path))
     })
-    .map(|path| {
-        let id = format!("folder {path} and everything in it (given to user number {owner})");
-        let action = DockerAction::Own { path, owner };
-        step(Change::Change, id, Action::Docker(action))
+    .map(|path| own(path, owner));
+    // A move the other way that was cut short.
+    let begun = to.paths.contains_key(&at_engine.secrets());
+    let back = begun.then(|| {
+        [
+            own_folder(at_engine.control().to_owned(), 0o711, 0),
+            own(at_engine.secrets(), owner),
+        ]
     });
     // Recording stops for as short a time as the hand-over takes: all else is made ready before.
     let Start { prepare, start } = Start::of(plan.steps);
@@ -69,6 +74,7 @@ pub fn from_host(mut plan: Plan, site: &str, from: &Facts) -> Plan {
     plan.steps = prepare;
     plan.steps.extend(named(stop, HOST));
     plan.steps.extend(hand_over);
+    plan.steps.extend(back.into_iter().flatten());
     plan.steps.extend(folders);
     plan.steps.extend(start);
     plan.steps.extend(named(leave, HOST));
@@ -80,7 +86,7 @@ pub fn from_host(mut plan: Plan, site: &str, from: &Facts) -> Plan {
 pub fn from_engine(mut plan: Plan, site: &str, from: &DockerFacts, to: &Facts) -> Plan {
     let files = docker::object_name(site, docker::FILES);
     let layout = Layout::with_control(to.data.path.clone());
-    let (stop, mut leave): (Vec<_>, Vec<_>) = docker::plan_uninstall(site, Level::Services, from)
+    let (stop, mut leave): (Vec<_>, Vec<_>) = docker::plan_uninstall(site, Level::Config, from)
         .steps
         .into_iter()
         .partition(|step| {
@@ -91,12 +97,13 @@ pub fn from_engine(mut plan: Plan, site: &str, from: &DockerFacts, to: &Facts) -
         });
     // Who installs may be none that can read what containers wrote.
     let owner = to.machine.uid;
-    let id = format!("data directory and everything in it (given to user number {owner})");
-    let action = DockerAction::Own {
-        path: Utf8PathBuf::new(),
-        owner,
-    };
-    let taken = step(Change::Change, id, Action::Docker(action));
+    let mut hand_over = vec![own_folder(Utf8PathBuf::new(), 0o755, owner)];
+    let in_data = Layout::with_control("");
+    let there = footage(&in_data, |path| {
+        to.paths.contains_key(&to.data.path.join(path))
+    });
+    let secrets = (!from.secrets.is_empty()).then(|| in_data.secrets());
+    hand_over.extend(there.chain(secrets).map(|path| own(path, owner)));
     let user = (to.machine.manager == ServiceManager::Systemd).then(|| user_name(site));
     let there = footage(&layout, |path| to.paths.contains_key(path));
     let given = there.filter_map(|path| {
@@ -106,12 +113,13 @@ pub fn from_engine(mut plan: Plan, site: &str, from: &DockerFacts, to: &Facts) -
         let action = Action::Host(HostAction::Own { path, owner });
         Some(step(Change::Change, id, action))
     });
+    // The receipt is the last thing there, and taken away by whoever can after the engine is left.
+    leave.push(own_folder(in_data.control().to_owned(), 0o711, owner));
     let action = DockerAction::RemoveContainer {
         name: files.clone(),
     };
     let id = format!("container {files}");
     leave.push(step(Change::Remove, id, Action::Docker(action)));
-    // With the receipt in it the site no longer lies there.
     let action = HostAction::RemoveDirectory {
         path: layout.control().to_owned(),
         recursive: true,
@@ -120,7 +128,7 @@ pub fn from_engine(mut plan: Plan, site: &str, from: &DockerFacts, to: &Facts) -
     leave.push(step(Change::Remove, id, Action::Host(action)));
     let Start { prepare, start } = Start::of(plan.steps);
     plan.steps = named(stop, ENGINE).collect();
-    plan.steps.push(taken);
+    plan.steps.extend(hand_over);
     plan.steps.extend(prepare);
     plan.steps.extend(given);
     plan.steps.extend(start);
@@ -178,6 +186,24 @@ fn starts(action: &Action) -> bool {
                 | HostAction::StopService { .. }
         )
     )
+}
+
+fn own(path: Utf8PathBuf, owner: u32) -> Step {
+    let id = format!("folder {path} and everything in it (given to user number {owner})");
+    let action = DockerAction::Own { path, owner };
+    step(Change::Change, id, Action::Docker(action))
+}
+
+/// The folder alone.
+fn own_folder(path: Utf8PathBuf, mode: u32, owner: u32) -> Step {
+    let name = if path == "" {
+        "of the data"
+    } else {
+        path.as_str()
+    };
+    let id = format!("folder {name} (given to user number {owner})");
+    let action = DockerAction::MakeDirectory { path, mode, owner };
+    step(Change::Change, id, Action::Docker(action))
 }
 
 fn step(change: Change, id: String, action: Action) -> Step {

@@ -207,7 +207,9 @@ impl Away {
                 self.since.get_or_insert_with(Instant::now);
             }
             Event::StepDone { id, .. } => {
+                // A port may come after the name.
                 let service = id.strip_prefix("service ");
+                let service = service.and_then(|rest| rest.split(' ').next());
                 if let (Some(service), Some(since)) = (service, self.since)
                     && !moving::is_of_old_home(id)
                 {
