@@ -352,6 +352,41 @@ fn what_runs_is_told_and_an_upgrade_can_be_taken_back() {
 }
 
 #[test]
+fn secrets_and_certificates_are_made_anew_and_the_old_ones_go() {
+    let engine = Engine::start();
+    let site = site("fresh", DEMO, &engine.address());
+    site.run(INSTALL).expect(0);
+    let control = site.data().join("control");
+    let secret = |name: &str| control.join("secrets").join(name);
+    let ca = || fs::read_to_string(control.join("tls/ca/ca.crt")).unwrap();
+    let (value, authority) = (
+        fs::read_to_string(secret("agent-gate-token.1")).unwrap(),
+        ca(),
+    );
+
+    let refused = site.run(&["secrets", "rotate", "nothing", "--yes"]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    let rotate: &[&str] = &["secrets", "rotate", "--yes", "--output", "json", "--proof-seconds", "2"];
+    let rotated = site.run(rotate).expect(0).json();
+    assert_eq!(rotated["verified"]["codec"], "h264");
+    assert_ne!(fs::read_to_string(secret("agent-gate-token.2")).unwrap(), value);
+    assert!(!secret("agent-gate-token.1").exists());
+    assert_eq!(ca(), authority, "nobody asked for another authority");
+    let listed = site.run(&["secrets", "list", "--output", "json"]).expect(0).json();
+    let listed = listed.as_array().unwrap();
+    assert!(listed.len() >= 5 && listed.iter().all(|one| one["version"] == 2), "{listed:?}");
+    assert!(!format!("{listed:?}").contains(value.trim()));
+
+    site.run(&[rotate, &["--certificates"]].concat()).expect(0);
+    assert_ne!(ca(), authority);
+    assert!(secret("agent-gate-token.2").exists(), "no secret was named");
+    // Trusted for as long as something may still show it.
+    let trust = fs::read_to_string(control.join("tls/trust/ca.crt")).unwrap();
+    assert!(trust.contains(authority.trim()) && trust.contains(ca().trim()));
+    site.run(&["plan"]).expect(0);
+}
+
+#[test]
 fn two_runs_at_once_do_not_meet() {
     let engine = Engine::start();
     let site = site("race", DEMO, &engine.address());

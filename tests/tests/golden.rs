@@ -101,6 +101,7 @@ fn bare(manager: ServiceManager) -> Facts {
         },
         receipt: None,
         carried: BTreeMap::new(),
+        rotate: BTreeSet::new(),
         cameras: BTreeMap::new(),
     }
 }
@@ -177,6 +178,7 @@ fn bare_engine() -> DockerFacts {
         certificates: CertificateFacts::default(),
         receipt: None,
         carried: BTreeMap::new(),
+        rotate: BTreeSet::new(),
         cameras: BTreeMap::new(),
     }
 }
@@ -280,6 +282,7 @@ fn after(plan: &installer_plan::Plan, before: &Facts) -> Facts {
         owned: plan.owned.clone(),
         pending: None,
         previous_images: BTreeMap::new(),
+        rates: BTreeMap::new(),
         verified: None,
     });
     facts

@@ -82,6 +82,9 @@ pub(crate) enum Command {
     /// The site's cameras.
     #[command(subcommand)]
     Cameras(Cameras),
+    /// What the site's parts know each other by.
+    #[command(subcommand)]
+    Secrets(crate::command::secrets::Command),
     /// Take services and programs away; footage stays unless `--data` is given.
     Uninstall(Uninstall),
     /// The images that stakeout ships: make them, load them, push them.

@@ -11,6 +11,7 @@ mod error;
 mod images;
 mod output;
 mod peers;
+mod probe;
 mod progress;
 mod site;
 mod target;

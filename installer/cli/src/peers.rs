@@ -6,9 +6,9 @@ use installer_docker::Forward;
 use installer_engine::{CameraAccess, VaultAccess};
 use installer_host::read_secret;
 use installer_plan::Plan;
-use installer_render::Layout;
+use installer_render::{Layout, agent_of};
 use installer_render::docker::{AGENT_PORT, ROOT, VAULT_PORT};
-use installer_spec::{Camera, Isolation, Keeper, Profile};
+use installer_spec::{Camera, Keeper};
 use url::Url;
 
 use crate::error::{CommandError, Exit};
@@ -21,14 +21,6 @@ pub(crate) struct Peers {
     /// In the profile's order.
     pub(crate) cameras: Vec<CameraAccess>,
     _forwards: Vec<Forward>,
-}
-
-/// The service that records a camera.
-pub(crate) fn agent_of(profile: &Profile, camera: &Camera) -> String {
-    match profile.agents.isolation {
-        Isolation::Camera => format!("agent-{}", camera.name),
-        Isolation::Group => "agent".to_owned(),
-    }
 }
 
 /// Opens the way to everything that `plan` has made.

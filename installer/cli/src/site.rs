@@ -1,21 +1,25 @@
 //! From the profile's file to a plan: the way that most commands share.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
+use agent_api::ProbeReport;
 use camino::{Utf8Path, Utf8PathBuf};
+use futures::stream::{self, StreamExt};
 use installer_docker::{DockerWorld, Origin, SiteOnEngine, Wanted, connect};
 use installer_engine::{Logins, resolve_logins};
 use installer_host::{HostWorld, default_data, observe, programs_folder};
-use installer_plan::{Plan, Promise, docker, host, moving};
+use installer_plan::{CameraFact, Plan, Promise, docker, host, moving};
 use installer_render::docker::Component;
 use installer_render::{RenderedFile, login_name};
-use installer_spec::{Diagnostic, Lists, Login, Profile, SourceFile, TargetChoice};
+use installer_spec::{Diagnostic, Lists, Login, Profile, Source, SourceFile, TargetChoice};
 
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::images::{self, UnverifiedImages};
 use crate::output::Printer;
+use crate::probe::ask_camera;
 use crate::target::{AnyWorld, OnEngine, Seen, Survey, Target};
 
 /// A profile that was read, with everything that its commands need beside it.
@@ -33,8 +37,18 @@ pub(crate) struct Site {
     pub(crate) images: Utf8PathBuf,
     unverified_images: UnverifiedImages,
     choice: ImageChoice,
+    rotation: Rotation,
     /// Where the programs of this build lie.
     pub(crate) programs: Utf8PathBuf,
+}
+
+/// What is made anew though nothing is wrong with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Rotation {
+    /// By purpose.
+    pub(crate) secrets: BTreeSet<String>,
+    /// The site's authority, and with it every certificate.
+    pub(crate) certificates: bool,
 }
 
 /// Which images a site is planned with.
@@ -45,6 +59,11 @@ enum ImageChoice {
     /// Those before the last change of images.
     Previous,
 }
+
+/// Long enough for a few groups of pictures of most cameras.
+const PROBE_SECONDS: u64 = 3;
+/// Each is a process of its own.
+const PROBES_AT_ONCE: usize = 16;
 
 /// Camera lists beside the profile.
 struct DiskLists {
@@ -123,6 +142,7 @@ impl Site {
             data,
             target,
             choice: ImageChoice::Release,
+            rotation: Rotation::default(),
             promise: context.promise,
             unverified_images: context.unverified_images,
             images: match &context.images {
@@ -142,6 +162,11 @@ impl Site {
         }
         self.choice = ImageChoice::Previous;
         Ok(())
+    }
+
+    /// From here on the site is planned with these things made anew.
+    pub(crate) fn rotate(&mut self, rotation: Rotation) {
+        self.rotation = rotation;
     }
 
     /// Says what is doubtful about the profile.
@@ -168,6 +193,7 @@ impl Site {
     /// The target, and the one that the site comes from.
     pub(crate) async fn survey(&self, logins: &Logins) -> Result<Survey, CommandError> {
         let mut seen = self.observe(logins).await?;
+        seen.rotate(&self.rotation);
         let other = self.target.other();
         if !seen.is_here() || !other.lies_at(&self.data) {
             return Ok(Survey { seen, from: None });
@@ -180,6 +206,45 @@ impl Site {
         }
         let from = Some(from);
         Ok(Survey { seen, from })
+    }
+
+    /// Asks the cameras of the network how much they send, as far as nobody knows yet: what the disk
+    /// can hold is computed from it. A camera that does not answer is assumed.
+    pub(crate) async fn size_up(&self, survey: &mut Survey, logins: &Logins, context: &Context) {
+        let known = survey.seen.rates();
+        let unknown: Vec<_> = self
+            .profile
+            .cameras
+            .iter()
+            .filter(|camera| !known.contains_key(&camera.name))
+            .filter_map(|camera| match &camera.source {
+                Source::Rtsp { main, .. } => Some((camera.name.clone(), main.clone())),
+                Source::Test(_) => None,
+            })
+            .collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let count = unknown.len();
+        context
+            .printer
+            .note(&format!("asking {count} cameras how much they send"));
+        let rates: Vec<_> = stream::iter(unknown)
+            .map(|(name, url)| async move {
+                let login = logins.get(&name).and_then(|login| login.as_ref().ok());
+                let asked = ask_camera(&self.programs, &url, login, PROBE_SECONDS).await;
+                match asked {
+                    Ok(ProbeReport::Ok(offer)) if offer.bits_per_second > 0 => {
+                        let bits_per_second = offer.bits_per_second;
+                        Some((name, CameraFact { bits_per_second }))
+                    }
+                    _ => None,
+                }
+            })
+            .buffer_unordered(PROBES_AT_ONCE)
+            .collect()
+            .await;
+        survey.seen.rates_mut().extend(rates.into_iter().flatten());
     }
 
     async fn observe_at(&self, target: Target, logins: &Logins) -> Result<Seen, CommandError> {
@@ -202,9 +267,11 @@ impl Site {
                     images: &images,
                 };
                 let mut observed = installer_docker::observe(&connection, wanted).await?;
-                if self.choice == ImageChoice::Previous && !observed.choose_previous_images() {
-                    let message = format!("site `{site}` has no images of before to go back to");
-                    return Err(CommandError::new(Exit::CheckFailed, message));
+                if self.choice == ImageChoice::Previous {
+                    observed.choose_previous_images().map_err(|reason| {
+                        let message = format!("site `{site}` cannot be rolled back: {reason}");
+                        CommandError::new(Exit::CheckFailed, message)
+                    })?;
                 }
                 Ok(Seen::Docker(Box::new(OnEngine {
                     connection,

@@ -1,15 +1,18 @@
 //! The targets side by side: what was seen of each, and the way to change it. Nothing else of the
 //! program asks which target it is.
 
+use std::collections::BTreeMap;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_docker::{Connection, DockerError, DockerObserved, DockerWorld};
 use installer_engine::{EffectError, ErrorKind, Probe, World};
 use installer_host::{HostWorld, Observed};
-use installer_plan::{Action, Condition, Receipt};
+use installer_plan::{Action, CameraFact, Condition, Receipt, SecretFact};
 use installer_render::Layout;
 use installer_spec::TargetChoice;
 
 use crate::error::{CommandError, Exit};
+use crate::site::Rotation;
 
 /// Where a site is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -98,6 +101,39 @@ impl Seen {
         match self {
             Self::Host(seen) => seen.facts.receipt.as_ref(),
             Self::Docker(seen) => seen.observed.facts.receipt.as_ref(),
+        }
+    }
+
+    pub(crate) fn rotate(&mut self, rotation: &Rotation) {
+        match self {
+            Self::Host(seen) => seen.facts.rotate.clone_from(&rotation.secrets),
+            Self::Docker(seen) => {
+                let facts = &mut seen.observed.facts;
+                facts.rotate.clone_from(&rotation.secrets);
+                facts.certificates.authority &= !rotation.certificates;
+            }
+        }
+    }
+
+    /// Versions that are kept of each secret, by purpose.
+    pub(crate) fn secrets(&self) -> &BTreeMap<String, SecretFact> {
+        match self {
+            Self::Host(seen) => &seen.facts.secrets,
+            Self::Docker(seen) => &seen.observed.facts.secrets,
+        }
+    }
+
+    pub(crate) fn rates(&self) -> &BTreeMap<String, CameraFact> {
+        match self {
+            Self::Host(seen) => &seen.facts.cameras,
+            Self::Docker(seen) => &seen.observed.facts.cameras,
+        }
+    }
+
+    pub(crate) fn rates_mut(&mut self) -> &mut BTreeMap<String, CameraFact> {
+        match self {
+            Self::Host(seen) => &mut seen.facts.cameras,
+            Self::Docker(seen) => &mut seen.observed.facts.cameras,
         }
     }
 

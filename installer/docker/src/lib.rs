@@ -15,11 +15,12 @@ mod files;
 mod forward;
 mod image;
 mod observe;
+mod swap;
 mod world;
 
 pub use connect::{Connection, Origin, connect};
 pub use error::DockerError;
 pub use explain::{Explanation, explain};
 pub use forward::Forward;
-pub use observe::{DockerObserved, Wanted, WantedImage, observe, read_engine};
+pub use observe::{DockerObserved, NoWayBack, Wanted, WantedImage, observe, read_engine};
 pub use world::{DockerWorld, SiteOnEngine};

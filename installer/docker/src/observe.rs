@@ -6,6 +6,7 @@ use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary}
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_engine::{Logins, secret};
+use installer_image::build::CATALOGUE_LABEL;
 use installer_plan::docker::{
     ContainerFact, ContainerState, DockerFacts, Engine, FILES, ImageFact, ImageSource,
     ImageStanding, NetworkFact, Ownership, is_of_site, label, object_name,
@@ -55,33 +56,63 @@ pub struct DockerObserved {
     pub(crate) secrets: BTreeMap<String, String>,
     /// What the site's parts trust.
     pub trust: Option<String>,
-    /// IDs of all images that the engine has.
-    image_ids: BTreeSet<String>,
+    /// All images that the engine has, by ID, each with the version of the catalogue's tables that
+    /// a vault in it writes.
+    images: BTreeMap<String, Option<u32>>,
+}
+
+/// Why there are no images of before to go back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoWayBack {
+    #[error("no images of before are known")]
+    Unknown,
+    #[error(
+        "the vault of before reads version {then} of the catalogue's tables, and they are at {now}"
+    )]
+    Catalogue { then: u32, now: u32 },
 }
 
 impl DockerObserved {
-    /// Wants the images that were in force before those of now. Returns false where none are known.
-    pub fn choose_previous_images(&mut self) -> bool {
-        let Some(receipt) = &self.facts.receipt else {
-            return false;
+    /// Wants the images that were in force before those of now.
+    pub fn choose_previous_images(&mut self) -> Result<(), NoWayBack> {
+        let receipt = self.facts.receipt.as_ref();
+        let Some(receipt) = receipt.filter(|receipt| !receipt.previous_images.is_empty()) else {
+            return Err(NoWayBack::Unknown);
         };
-        if receipt.previous_images.is_empty() {
-            return false;
-        }
+        let tables = |images: &BTreeMap<String, String>| {
+            let id = images.get(Component::Vault.name())?;
+            self.images.get(id).copied().flatten()
+        };
+        check_tables(
+            tables(&receipt.previous_images),
+            tables(&receipt.owned.images),
+        )?;
         for (component, fact) in &mut self.facts.images {
             if let Some(id) = receipt.previous_images.get(component.name()) {
-                fact.present = self.image_ids.contains(id).then(|| id.clone());
+                fact.present = self.images.contains_key(id).then(|| id.clone());
                 fact.reference.clone_from(id);
                 fact.wanted = Some(id.clone());
                 fact.source = None;
             }
         }
-        true
+        Ok(())
     }
 
     /// A secret of the site, without its last line break.
     pub fn secret(&self, purpose: &str) -> Option<&str> {
         self.secrets.get(purpose).map(|text| text.trim_end())
+    }
+}
+
+/// Steps between versions of the tables go forward only. An image that does not tell is one of
+/// before there were any steps.
+fn check_tables(then: Option<u32>, now: Option<u32>) -> Result<(), NoWayBack> {
+    match (then, now) {
+        (then, Some(now)) if then.unwrap_or(1) < now => Err(NoWayBack::Catalogue {
+            then: then.unwrap_or(1),
+            now,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -170,9 +201,13 @@ pub async fn observe(
         secrets,
         missing_logins,
         certificates: certificate::facts(&control.texts),
+        cameras: receipt
+            .as_ref()
+            .map(|receipt| receipt.rates.clone())
+            .unwrap_or_default(),
         receipt,
         carried: BTreeMap::new(),
-        cameras: BTreeMap::new(),
+        rotate: BTreeSet::new(),
         installation,
         engine,
     };
@@ -181,7 +216,13 @@ pub async fn observe(
         states,
         secrets: values.collect(),
         trust: control.texts.get(&layout.trust().join("ca.crt")).cloned(),
-        image_ids: found_images.into_iter().map(|image| image.id).collect(),
+        images: found_images
+            .into_iter()
+            .map(|image| {
+                let version = image.labels.get(CATALOGUE_LABEL);
+                (image.id, version.and_then(|version| version.parse().ok()))
+            })
+            .collect(),
     })
 }
 
@@ -390,4 +431,19 @@ fn read_disk(data: &Utf8Path) -> Option<Disk> {
         total_bytes: stat.f_blocks * stat.f_frsize,
         footage_bytes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vault_is_not_asked_to_read_tables_that_it_does_not_know() {
+        let newer = NoWayBack::Catalogue { then: 1, now: 2 };
+        assert_eq!(check_tables(Some(1), Some(2)), Err(newer));
+        assert_eq!(check_tables(None, Some(2)), Err(newer));
+        for (then, now) in [(Some(2), Some(2)), (Some(2), Some(1)), (None, Some(1)), (None, None)] {
+            assert_eq!(check_tables(then, now), Ok(()));
+        }
+    }
 }

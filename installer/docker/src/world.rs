@@ -1,11 +1,11 @@
 //! The engine as the installer's engine sees it: performs actions, answers conditions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use agent_api::{CameraState, FileRequest, Present};
+use agent_api::{FileRequest, Present};
 use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::models::{
     EndpointSettings, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest,
@@ -16,15 +16,11 @@ use bollard::query_parameters::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::StreamExt;
-use installer_engine::wait::{Waited, until};
-use installer_engine::{
-    EffectError, ErrorKind, Logins, Primitives, Probe, World, read_cameras, secret,
-};
+use installer_engine::{EffectError, ErrorKind, Logins, Primitives, Probe, World, secret};
 use installer_plan::docker::{ContainerSpec, DockerAction, FILES, ImageSource, label, object_name};
 use installer_plan::{Action, Condition, Receipt};
-use installer_render::docker::{AGENT_PORT, Component, Reach};
-use installer_render::{Layout, SecretName};
-use url::Url;
+use installer_render::docker::{Component, Reach};
+use installer_render::Layout;
 
 use crate::certificate;
 use crate::connect::Connection;
@@ -32,8 +28,8 @@ use crate::container::body;
 use crate::control::{Control, read_control};
 use crate::error::{effect, fine, status};
 use crate::files::{self, FileSession};
-use crate::forward::Forward;
 use crate::image;
+use crate::swap::Swap;
 
 /// This many ends in a row, and waiting longer does not help.
 const RESTARTS_MAX: i64 = 4;
@@ -100,6 +96,23 @@ impl DockerWorld {
         if let Some(session) = self.files.take() {
             session.end().await;
         }
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Another primitive is done.
+    pub(crate) fn count(&mut self) {
+        self.primitives.done();
+    }
+
+    pub(crate) fn note_gap(&mut self, service: &str, gap: Duration) {
+        self.gaps.push((service.to_owned(), gap));
     }
 
     fn files_name(&self) -> String {
@@ -270,7 +283,7 @@ impl DockerWorld {
         .await
     }
 
-    async fn control(&self) -> Result<Control, EffectError> {
+    pub(crate) async fn control(&self) -> Result<Control, EffectError> {
         read_control(&self.connection, &self.files_name())
             .await
             .map_err(|error| {
@@ -347,23 +360,18 @@ impl DockerWorld {
                 digest,
                 deadline_seconds,
                 records,
+                continuous,
             } => {
-                let deadline = Duration::from_secs(*deadline_seconds);
-                let giving = if *records {
-                    self.cameras_giving_frames(service, from)
-                        .await
-                        .unwrap_or_default()
-                } else {
-                    BTreeSet::new()
-                };
                 let swap = Swap {
                     service,
                     from,
                     to,
                     digest,
-                    giving,
+                    records: *records,
+                    continuous,
+                    deadline: Duration::from_secs(*deadline_seconds),
                 };
-                self.swap(&swap, deadline).await?;
+                self.swap(&swap).await?;
             }
             DockerAction::RemoveContainer { name } => {
                 if *name == self.files_name() {
@@ -410,7 +418,7 @@ impl DockerWorld {
             .map_err(|error| effect(format!("make container `{}`", spec.name), error))
     }
 
-    async fn start(&self, name: &str) -> Result<(), EffectError> {
+    pub(crate) async fn start(&self, name: &str) -> Result<(), EffectError> {
         let docker = &self.connection.docker;
         let state = docker
             .inspect_container(name, None)
@@ -430,7 +438,7 @@ impl DockerWorld {
     }
 
     /// One that is gone or has stopped is fine. A paused one has to wake up to stop.
-    async fn stop(&self, name: &str) -> Result<(), EffectError> {
+    pub(crate) async fn stop(&self, name: &str) -> Result<(), EffectError> {
         let docker = &self.connection.docker;
         let woken = docker.unpause_container(name).await;
         tracing::debug!("{woken:?}");
@@ -472,75 +480,8 @@ impl DockerWorld {
         fine(docker.remove_network(name).await, &[404]).map_err(failed)
     }
 
-    /// The successor was made before; the gap is the time in which neither records.
-    async fn swap(&mut self, swap: &Swap<'_>, deadline: Duration) -> Result<(), EffectError> {
-        let begun = Instant::now();
-        self.stop(swap.from).await?;
-        self.primitives.done();
-        self.start(swap.to).await?;
-        self.primitives.done();
-        let waited = until(deadline, || false, |_| {}, || self.swap_probe(swap)).await;
-        let reason = match waited {
-            Waited::Met | Waited::Interrupted => {
-                self.gaps.push((swap.service.to_owned(), begun.elapsed()));
-                return Ok(());
-            }
-            Waited::TimedOut(reason) | Waited::Failed(reason) => reason,
-        };
-        self.stop(swap.to).await?;
-        self.start(swap.from).await?;
-        let operation = format!(
-            "the new `{}` does not become well, the old one runs again",
-            swap.service
-        );
-        Err(EffectError::new(ErrorKind::Environment, operation).because(reason))
-    }
-
-    async fn swap_probe(&self, swap: &Swap<'_>) -> Probe {
-        match self.container_probe(swap.to, swap.digest).await {
-            Probe::Met if swap.giving.is_empty() => Probe::Met,
-            Probe::Met => match self.cameras_giving_frames(swap.service, swap.to).await {
-                Some(now) if now.is_superset(&swap.giving) => Probe::Met,
-                Some(now) => {
-                    let silent: Vec<_> = swap.giving.difference(&now).cloned().collect();
-                    Probe::Waiting(format!("no frame from {} yet", silent.join(", ")))
-                }
-                None => Probe::Waiting("its API does not answer yet".to_owned()),
-            },
-            other => other,
-        }
-    }
-
-    /// The cameras of an agent that give frames now; nothing where it does not say.
-    async fn cameras_giving_frames(
-        &self,
-        service: &str,
-        container: &str,
-    ) -> Option<BTreeSet<String>> {
-        let control = self.control().await.ok()?;
-        let folder = self.layout.secrets();
-        let token = control
-            .texts
-            .iter()
-            .filter_map(|(path, text)| {
-                let name = SecretName::parse(path.strip_prefix(&folder).ok()?.as_str())?;
-                (name.purpose == format!("{service}-token")).then_some((name.version, text))
-            })
-            .max_by_key(|(version, _)| *version)?
-            .1;
-        let forward = Forward::open(&self.connection, container, "stakeout-agent", AGENT_PORT);
-        let forward = forward.await.ok()?;
-        let url = Url::parse(&format!("http://{}/", forward.address()))
-            .expect("invariant: a literal URL");
-        let cameras = read_cameras(&url, token.trim_end()).await.ok()?;
-        let giving = cameras
-            .into_iter()
-            .filter(|camera| camera.state == CameraState::Receiving && camera.frames > 0);
-        Some(giving.map(|camera| camera.name).collect())
-    }
-
     /// Runs, is the right one, and its own health command is content.
-    async fn container_probe(&self, name: &str, digest: &str) -> Probe {
+    pub(crate) async fn container_probe(&self, name: &str, digest: &str) -> Probe {
         let docker = &self.connection.docker;
         let found = match docker.inspect_container(name, None).await {
             Ok(found) => found,
@@ -616,16 +557,6 @@ impl DockerWorld {
             None => String::new(),
         }
     }
-}
-
-/// One container that takes over from another.
-struct Swap<'a> {
-    service: &'a str,
-    from: &'a str,
-    to: &'a str,
-    digest: &'a str,
-    /// Cameras that gave frames before.
-    giving: BTreeSet<String>,
 }
 
 /// The last lines of a container's log, without secrets.

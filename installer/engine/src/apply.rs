@@ -152,6 +152,7 @@ fn begin(plan: &Plan, installer: &str, found: Option<Receipt>) -> Receipt {
         owned: Owned::default(),
         pending: None,
         previous_images: std::collections::BTreeMap::new(),
+        rates: std::collections::BTreeMap::new(),
         verified: None,
     });
     installer.clone_into(&mut receipt.installer);
@@ -190,6 +191,7 @@ async fn finish<W: World>(
         receipt.previous_images = receipt.owned.images;
     }
     receipt.owned = plan.owned.clone();
+    receipt.rates = plan.rates.clone();
     if plan.operation == Operation::Uninstall {
         receipt.verified = None;
     }

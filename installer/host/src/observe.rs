@@ -66,6 +66,11 @@ pub fn observe(
         None => Default::default(),
     };
     let wanted = profile.map(service_names).unwrap_or_default();
+    let mut cameras = receipt
+        .as_ref()
+        .map(|receipt| receipt.rates.clone())
+        .unwrap_or_default();
+    cameras.extend(footage.cameras);
     let facts = Facts {
         machine: read_machine(site, manager),
         data: read_data(data, &paths, footage.bytes)?,
@@ -85,7 +90,8 @@ pub fn observe(
         ports: read_ports(site, data, receipt.as_ref(), &services, &wanted),
         receipt,
         carried: BTreeMap::new(),
-        cameras: footage.cameras,
+        rotate: BTreeSet::new(),
+        cameras,
     };
     Ok(Observed { facts, services })
 }

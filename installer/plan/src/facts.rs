@@ -32,7 +32,10 @@ pub struct Facts {
     /// Secrets of the same site at another target, by purpose: files of this machine.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub carried: BTreeMap<String, Utf8PathBuf>,
-    /// By camera name, where a probe answered.
+    /// Secrets that the owner wants anew, by purpose.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rotate: BTreeSet<String>,
+    /// By camera name: from its footage, else as it was measured at an earlier run or now.
     pub cameras: BTreeMap<String, CameraFact>,
 }
 

@@ -1,5 +1,7 @@
 //! A plan: ordered steps that carry every choice.
 
+use std::collections::BTreeMap;
+
 use camino::Utf8PathBuf;
 use installer_render::host::Program;
 use installer_render::{RenderedFile, SecretName, SecretOrigin};
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::Finding;
 use crate::digest::{Digest, digest_of};
 use crate::docker::DockerAction;
+use crate::facts::CameraFact;
 use crate::receipt::Owned;
 use crate::storage::StorageEstimate;
 
@@ -40,6 +43,9 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageEstimate>,
+    /// Bit rates that the estimate is made of, by camera, as far as they were measured.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rates: BTreeMap<String, CameraFact>,
 }
 
 impl Plan {

@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::facts::CameraFact;
 use crate::plan::Operation;
 
 /// `receipt.json` in the data directory, mode 0600.
@@ -27,6 +28,9 @@ pub struct Receipt {
     /// Images that were in force before those of now, for `rollback`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub previous_images: BTreeMap<String, String>,
+    /// Bit rates that cameras were measured at, so that a plan need not ask them again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rates: BTreeMap<String, CameraFact>,
     /// The last proof that a recording travels all the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,

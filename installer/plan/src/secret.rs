@@ -1,9 +1,9 @@
 //! Which version of each secret is in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
-use installer_render::{SecretName, SecretOrigin, login_key, secret_purposes};
+use installer_render::{SecretName, SecretOrigin, base_of, login_key, secret_purposes};
 use installer_spec::Profile;
 
 use crate::facts::SecretFact;
@@ -50,12 +50,15 @@ impl NewSecret {
 pub(crate) fn choose_secrets(
     profile: &Profile,
     kept: &BTreeMap<String, SecretFact>,
+    rotate: &BTreeSet<String>,
 ) -> BTreeMap<String, (u32, Option<SecretOrigin>)> {
     secret_purposes(profile)
         .into_iter()
         .map(|(purpose, origin)| {
             let fact = kept.get(&purpose);
-            let chosen = match fact.and_then(|fact| fact.current) {
+            // What is made of another goes with it.
+            let anew = rotate.contains(base_of(&purpose).unwrap_or(&purpose));
+            let chosen = match fact.and_then(|fact| fact.current).filter(|_| !anew) {
                 Some(version) => (version, None),
                 None => {
                     let newest = fact

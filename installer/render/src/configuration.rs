@@ -44,11 +44,19 @@ pub fn service_names(profile: &Profile) -> Vec<(String, Role)> {
         Isolation::Group => names.push(("agent".to_owned(), Role::Agent)),
         Isolation::Camera => {
             for camera in &profile.cameras {
-                names.push((format!("agent-{}", camera.name), Role::Agent));
+                names.push((agent_of(profile, camera), Role::Agent));
             }
         }
     }
     names
+}
+
+/// The service that records a camera.
+pub fn agent_of(profile: &Profile, camera: &Camera) -> String {
+    match profile.agents.isolation {
+        Isolation::Camera => format!("agent-{}", camera.name),
+        Isolation::Group => "agent".to_owned(),
+    }
 }
 
 /// A file with its full text.

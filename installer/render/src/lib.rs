@@ -13,7 +13,7 @@ mod store;
 mod unit;
 
 pub use configuration::{
-    RenderedFile, Role, TEST_CAMERA_USER, camera_secret, secret_purposes, service_names,
+    RenderedFile, Role, TEST_CAMERA_USER, agent_of, camera_secret, secret_purposes, service_names,
 };
 pub use layout::{Layout, SecretName};
 pub use secret::{SERVICE_USER, SecretOrigin, base_of, login_key, login_name, login_variable};

@@ -28,6 +28,11 @@ pub enum SecretOrigin {
 }
 
 impl SecretOrigin {
+    /// Made by us, so that it can be made anew at any time.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Random | Self::RandomLogin | Self::ServiceLogin)
+    }
+
     /// What a plan says of it.
     pub fn words(self) -> &'static str {
         match self {

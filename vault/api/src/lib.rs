@@ -23,6 +23,10 @@ pub use config::{
 
 use serde::{Deserialize, Serialize};
 
+/// Version of the catalogue's tables that this release writes. Steps between versions go forward
+/// only, so an older vault does not open a newer catalogue.
+pub const CATALOGUE_VERSION: u32 = 1;
+
 /// Request headers of `POST /api/storage`, as upstream's agent sends them (upstream-agent.md, 4.2).
 pub mod header {
     pub const ACCESS_KEY: &str = "x-kerberos-storage-accesskey";

@@ -204,3 +204,8 @@ fn a_disk_without_a_free_byte_gives_up_its_recordings() {
     let failed = Catalogue::open(&path, "site").unwrap_err();
     assert!(failed.is_full(), "{failed:?}");
 }
+
+#[test]
+fn the_version_that_releases_tell_is_that_of_the_tables() {
+    assert_eq!(schema::newest(), i64::from(vault_api::CATALOGUE_VERSION));
+}

@@ -53,7 +53,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "vault-api",
         ],
     ),
-    ("installer-image", &[]),
+    ("installer-image", &["vault-api"]),
     (
         "installer-docker",
         &[

@@ -2,12 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::time::Duration;
 
-use agent_api::{Offer, ProbeReport, ProbeRequest};
+use agent_api::{Offer, ProbeReport};
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_engine::Logins;
-use installer_host::probe_camera;
 use installer_plan::human_bytes;
 use installer_spec::{Camera, Credentials, Login, Record, Source, When};
 use serde::Serialize;
@@ -17,6 +15,7 @@ use super::status;
 use crate::args;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
+use crate::probe::ask_camera;
 use crate::site::{MayAsk, Site, absolute};
 
 /// What one camera said.
@@ -383,24 +382,6 @@ fn stored_login(site: &Site, camera: &str) -> Option<Login> {
         user: user.to_owned(),
         password: password.to_owned(),
     })
-}
-
-pub(super) async fn ask_camera(
-    programs: &Utf8Path,
-    url: &Url,
-    login: Option<&Login>,
-    seconds: u64,
-) -> Result<ProbeReport, CommandError> {
-    let measure = Duration::from_secs(seconds);
-    let request = ProbeRequest {
-        rtsp: url.to_string(),
-        user: login.map(|login| login.user.clone()),
-        password: login.map(|login| login.password.clone()),
-        measure_ms: u64::try_from(measure.as_millis()).unwrap_or(u64::MAX),
-    };
-    probe_camera(programs, &request)
-        .await
-        .map_err(|error| CommandError::from_error(Exit::Internal, &error))
 }
 
 pub(super) fn rtsp_of(camera: &Camera) -> Url {

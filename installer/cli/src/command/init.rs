@@ -9,11 +9,12 @@ use installer_spec::{
     TargetChoice, TestSource, When,
 };
 
-use super::cameras::{ProbeOutcome, ask_camera, keep_login, probe_text, rtsp_of, typed_camera};
+use super::cameras::{ProbeOutcome, keep_login, probe_text, rtsp_of, typed_camera};
 use crate::args;
 use crate::context::{Context, asking};
 use crate::error::{CommandError, Exit};
 use crate::output::Printer;
+use crate::probe::ask_camera;
 use crate::site::{MayAsk, Site};
 
 /// A camera and the login that its profile will name.

@@ -115,7 +115,8 @@ pub(super) async fn carry_out(
 
     // Whatever was true before the lock may have been another run's half.
     let _locks = lock(site, &survey)?;
-    let survey = site.survey(&logins).await?;
+    let mut survey = site.survey(&logins).await?;
+    site.size_up(&mut survey, &logins, context).await;
     let plan = site.plan(&survey)?;
     if survey.from.is_some() {
         let (to, from) = (site.target, site.target.other());

@@ -10,6 +10,7 @@ mod init;
 mod install;
 mod plan;
 mod render;
+pub(crate) mod secrets;
 mod status;
 mod supervise;
 mod uninstall;
@@ -36,6 +37,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Com
         Command::Status => status::run(context).await,
         Command::Doctor => doctor::run(context).await,
         Command::Cameras(command) => cameras::run(command, context).await,
+        Command::Secrets(command) => secrets::run(command, context).await,
         Command::Uninstall(arguments) => uninstall::run(&arguments, context).await,
         Command::Image(command) => image::run(command, context).await,
         Command::Catalogue(command) => catalogue::run(command, context).await,

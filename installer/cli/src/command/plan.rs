@@ -29,7 +29,12 @@ pub(super) async fn run(arguments: &args::Plan, context: &Context) -> Result<Exi
     let site = Site::read(context)?;
     site.print_warnings();
     let logins = site.logins(context, MayAsk::No);
-    let plan = site.plan(&site.survey(&logins).await?)?;
+    let mut survey = site.survey(&logins).await?;
+    let mut plan = site.plan(&survey)?;
+    if !plan.is_empty() {
+        site.size_up(&mut survey, &logins, context).await;
+        plan = site.plan(&survey)?;
+    }
     print(&plan, context);
     if let Some(path) = &arguments.out {
         save(&site, &plan, path, context)?;

@@ -21,6 +21,9 @@ pub const USER: u32 = 10001;
 /// Where programs look for the roots that they trust, on Debian and in our images.
 const CA_ROOTS: &str = "etc/ssl/certs/ca-certificates.crt";
 
+/// Which version of the catalogue's tables the vault in an image writes.
+pub const CATALOGUE_LABEL: &str = "stakeout.catalogue";
+
 /// What an image is built from, for its labels.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -144,6 +147,11 @@ fn build_platform(
     let tar = tree(program).write(Vec::new(), 0).map_err(pack)?;
     let layer = layout.put(LAYER, &gzip(&tar).map_err(pack)?)?;
     let created = source.created.to_string();
+    let mut labels = annotations.clone();
+    if image == OwnImage::Vault {
+        let version = vault_api::CATALOGUE_VERSION.to_string();
+        labels.insert(CATALOGUE_LABEL.to_owned(), version);
+    }
     let config = ImageConfig {
         created: created.clone(),
         architecture: platform.architecture(),
@@ -153,7 +161,7 @@ fn build_platform(
             env: vec!["PATH=/usr/bin".to_owned()],
             entrypoint: vec![format!("/usr/bin/{}", image.program())],
             working_dir: "/".to_owned(),
-            labels: annotations.clone(),
+            labels,
         },
         rootfs: RootFs {
             r#type: "layers",

@@ -104,6 +104,9 @@ pub enum DockerAction {
         deadline_seconds: u64,
         /// It is an agent: cameras that gave frames before have to give them again.
         records: bool,
+        /// Cameras of it that record all the time: each has to write something newer.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        continuous: BTreeSet<String>,
     },
     /// Stops it first, giving it time to finish.
     RemoveContainer {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use installer_render::Role;
+use installer_render::{Role, agent_of};
 use installer_render::docker::{Container, Site, sees_renewal};
+use installer_spec::When;
 
 use super::draft::Draft;
 use super::{
@@ -93,6 +94,15 @@ impl Draft<'_> {
         self.facts.containers.get(name).cloned()
     }
 
+    /// Cameras of a service that record all the time.
+    fn continuous(&self, service: &str) -> BTreeSet<String> {
+        let cameras = self.profile.cameras.iter().filter(|camera| {
+            let always = matches!(camera.record.when, When::Continuous | When::Both);
+            always && agent_of(self.profile, camera) == service
+        });
+        cameras.map(|camera| camera.name.clone()).collect()
+    }
+
     fn container(&mut self, container: &Container, spec: ContainerSpec, digest: &Digest) {
         let name = spec.name.clone();
         let next = next_name(&name);
@@ -151,6 +161,7 @@ impl Draft<'_> {
                         digest: digest.clone(),
                         deadline_seconds: ready_seconds(container.role),
                         records: container.role == Role::Agent,
+                        continuous: self.continuous(&container.service),
                     };
                     let id = format!("service {} (replaced)", container.service);
                     self.push(Change::Change, id, action);

@@ -383,6 +383,7 @@ impl<'a> Draft<'a> {
             owned: self.owned,
             findings,
             storage,
+            rates: self.facts.cameras.clone(),
         }
     }
 }

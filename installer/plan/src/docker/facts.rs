@@ -39,6 +39,9 @@ pub struct DockerFacts {
     /// Secrets of the same site at another target, by purpose: paths below the data directory.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub carried: BTreeMap<String, Utf8PathBuf>,
+    /// Secrets that the owner wants anew, by purpose.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rotate: BTreeSet<String>,
     pub cameras: BTreeMap<String, CameraFact>,
 }
 

@@ -28,7 +28,7 @@ pub fn plan(
             asked: "kubernetes",
         });
     }
-    let secrets = choose_secrets(profile, &facts.secrets);
+    let secrets = choose_secrets(profile, &facts.secrets, &facts.rotate);
     let versions: BTreeMap<_, _> = secrets
         .iter()
         .map(|(purpose, (version, _))| (purpose.clone(), *version))

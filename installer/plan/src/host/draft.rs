@@ -401,6 +401,7 @@ impl<'a> Draft<'a> {
             owned: self.owned,
             findings,
             storage,
+            rates: self.facts.cameras.clone(),
         }
     }
 }

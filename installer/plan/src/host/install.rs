@@ -34,7 +34,7 @@ pub fn plan(
     }
     let layout = Layout::new(facts.data.path.clone());
     let (ports, mut findings) = assign_ports(profile, facts);
-    let secrets = choose_secrets(profile, &facts.secrets);
+    let secrets = choose_secrets(profile, &facts.secrets, &facts.rotate);
     let versions: BTreeMap<_, _> = secrets
         .iter()
         .map(|(purpose, (version, _))| (purpose.clone(), *version))

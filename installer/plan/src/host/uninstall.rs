@@ -1,6 +1,6 @@
 //! Facts in, the way back out. Footage is touched at the last level only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 use installer_render::Layout;
@@ -71,6 +71,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &Facts) -> Plan {
         owned,
         findings: Vec::new(),
         storage: None,
+        rates: BTreeMap::new(),
         steps: draft.steps,
     }
 }

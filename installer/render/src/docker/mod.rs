@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::configuration::{
     Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
-    agent_memory_mib, camera_secret, cameras_of, json, secret_purposes, service_names,
+    agent_memory_mib, agent_of, camera_secret, cameras_of, json, secret_purposes, service_names,
     test_camera_of, vault_config,
 };
 use crate::store::is_of_vault;
@@ -416,10 +416,7 @@ fn test_camera(inputs: &Inputs<'_>, name: String) -> Container {
         "--login-file",
         login.as_str(),
     ];
-    let agent = match inputs.profile.agents.isolation {
-        installer_spec::Isolation::Group => "agent".to_owned(),
-        installer_spec::Isolation::Camera => format!("agent-{}", camera.name),
-    };
+    let agent = agent_of(inputs.profile, camera);
     Container {
         role: Role::TestCamera,
         image: Component::Agent,
