@@ -1,6 +1,6 @@
 //! Facts of a host, read and never written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
