@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_docker::{DockerWorld, Origin, SiteOnEngine, Wanted, connect};
+use installer_docker::{AgentImage, DockerWorld, Origin, SiteOnEngine, Wanted, connect};
 use installer_engine::{Logins, resolve_logins};
 use installer_host::{HostWorld, default_data, observe, programs_folder};
 use installer_plan::{Plan, Promise, docker, host};
@@ -14,7 +14,7 @@ use installer_spec::{Diagnostic, Lists, Login, Profile, SourceFile};
 
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::images::{self, UnverifiedImages};
+use crate::images::{self, ImagePlaces};
 use crate::output::Printer;
 use crate::target::{AnyWorld, OnEngine, Seen, Target};
 
@@ -30,8 +30,7 @@ pub(crate) struct Site {
     pub(crate) data: Utf8PathBuf,
     pub(crate) target: Target,
     promise: Promise,
-    pub(crate) images: Utf8PathBuf,
-    unverified_images: UnverifiedImages,
+    pub(crate) images: ImagePlaces,
     choice: ImageChoice,
     /// Where the programs of this build lie.
     pub(crate) programs: Utf8PathBuf,
@@ -111,11 +110,7 @@ impl Site {
             target,
             choice: ImageChoice::Release,
             promise: context.promise,
-            unverified_images: context.unverified_images,
-            images: match &context.images {
-                Some(folder) => absolute(folder)?,
-                None => programs.join("images"),
-            },
+            images: context.image_places(&programs)?,
             programs,
         })
     }
@@ -158,8 +153,7 @@ impl Site {
             }
             Target::Docker => {
                 let connection = connect(Origin::read()).await?;
-                let images =
-                    images::find(&self.images, &connection.platform, self.unverified_images);
+                let images = images::find(&self.images, &connection.platform);
                 let wanted = Wanted {
                     site,
                     profile,
@@ -230,8 +224,11 @@ pub(crate) fn world(
                 installation: facts.installation.clone(),
                 agent_image: agent.map_or_else(Default::default, |image| {
                     let name = image.wanted.clone().or_else(|| image.present.clone());
-                    let name = name.unwrap_or_else(|| image.reference.clone());
-                    (name, image.source.clone())
+                    AgentImage {
+                        name: name.unwrap_or_else(|| image.reference.clone()),
+                        reference: image.reference.clone(),
+                        source: image.source.clone(),
+                    }
                 }),
             };
             AnyWorld::Docker(Box::new(DockerWorld::new(

@@ -22,4 +22,4 @@ pub use error::DockerError;
 pub use explain::{Explanation, explain};
 pub use forward::Forward;
 pub use observe::{DockerObserved, Wanted, WantedImage, observe, read_engine};
-pub use world::{DockerWorld, SiteOnEngine};
+pub use world::{AgentImage, DockerWorld, SiteOnEngine};

@@ -139,6 +139,15 @@ impl Registry {
         self.client.request(method, url)
     }
 
+    /// How long the registry asks to wait before it gives a manifest, if it does: one request.
+    async fn told_to_wait(&self, reference: &str) -> Option<Duration> {
+        let request = self
+            .request(Method::HEAD, self.url(&format!("manifests/{reference}")))
+            .header(ACCEPT, MANIFESTS);
+        let response = request.send().await.ok()?;
+        is_busy(response.status()).then(|| wait(response.headers().get(RETRY_AFTER), 1))
+    }
+
     /// A manifest by tag or digest; its content is checked against what names it.
     pub(crate) async fn manifest(&self, reference: &str) -> Result<Fetched, RegistryError> {
         let what = format!("manifest {}:{reference}", self.repository);
@@ -209,7 +218,7 @@ impl Registry {
                     asked = true;
                     self.prove(&response, what).await?;
                 }
-                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                status if is_busy(status) => {
                     tries += 1;
                     if tries == TRIES {
                         return Err(RegistryError::Busy {
@@ -330,6 +339,26 @@ fn basic(login: &Login) -> String {
     format!(
         "Basic {}",
         base64::engine::general_purpose::STANDARD.encode(text)
+    )
+}
+
+/// How long the registry of an image asks to wait, if it does, of whoever asks for it here.
+/// `image` is `HOST/REPOSITORY:TAG` or `…@DIGEST`.
+pub async fn told_to_wait(image: &str) -> Option<Duration> {
+    let (name, reference) = image.rsplit_once('@').or_else(|| {
+        let split = image.rsplit_once(':');
+        split.filter(|(_, tag)| !tag.contains('/'))
+    })?;
+    Registry::new(name, None)
+        .ok()?
+        .told_to_wait(reference)
+        .await
+}
+
+fn is_busy(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
     )
 }
 
