@@ -145,7 +145,8 @@ impl Registry {
             .request(Method::HEAD, self.url(&format!("manifests/{reference}")))
             .header(ACCEPT, MANIFESTS);
         let response = request.send().await.ok()?;
-        is_busy(response.status()).then(|| wait(response.headers().get(RETRY_AFTER), 1))
+        let asked = told(response.headers().get(RETRY_AFTER));
+        asked.filter(|_| is_busy(response.status()))
     }
 
     /// A manifest by tag or digest; its content is checked against what names it.
@@ -362,13 +363,17 @@ fn is_busy(status: StatusCode) -> bool {
     )
 }
 
-/// What `Retry-After` says in seconds; else a second, doubled with each try.
+/// What `Retry-After` says; else a second, doubled with each try.
 fn wait(header: Option<&HeaderValue>, tries: u32) -> Duration {
-    let said = header
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
-    said.unwrap_or_else(|| Duration::from_secs(1 << tries.min(6)) / 2)
+    told(header)
+        .unwrap_or_else(|| Duration::from_secs(1 << tries.min(6)) / 2)
         .min(LONGEST_WAIT)
+}
+
+/// Seconds; the form with a date is nobody's among registries.
+fn told(header: Option<&HeaderValue>) -> Option<Duration> {
+    let seconds = header?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]
