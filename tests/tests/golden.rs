@@ -143,6 +143,7 @@ fn bare_engine() -> DockerFacts {
             wanted: Some(id),
             source: None,
             standing: ImageStanding::Pinned,
+            obstacle: None,
         };
         (component, fact)
     };

@@ -23,4 +23,4 @@ pub use error::DockerError;
 pub use explain::{Explanation, explain};
 pub use forward::Forward;
 pub use observe::{DockerObserved, NoWayBack, Wanted, WantedImage, observe, read_engine};
-pub use world::{DockerWorld, SiteOnEngine};
+pub use world::{AgentImage, DockerWorld, SiteOnEngine};

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions};
 use camino::{Utf8Path, Utf8PathBuf};
+use futures::future::join_all;
 use installer_engine::{Logins, secret};
 use installer_image::build::CATALOGUE_LABEL;
 use installer_plan::docker::{
-    ContainerFact, ContainerState, DockerFacts, Engine, FILES, ImageFact, ImageSource,
-    ImageStanding, NetworkFact, Ownership, is_of_site, label, object_name,
+    ContainerFact, ContainerState, DockerFacts, Engine, FILES, ImageFact, ImageObstacle,
+    ImageSource, ImageStanding, NetworkFact, Ownership, is_of_site, label, object_name,
 };
 use installer_plan::{Disk, PathFact, Receipt};
 use installer_render::docker::Component;
-use installer_render::{Layout, SecretName};
+use installer_render::{Layout, SecretName, stores};
 use installer_spec::Profile;
 use rustix::fs::statvfs;
 
@@ -21,6 +22,7 @@ use crate::certificate;
 use crate::connect::Connection;
 use crate::control::{Control, read_control};
 use crate::error::DockerError;
+use crate::image::refusal;
 
 /// User number of containers where nothing says otherwise; the images have it, too.
 const OWNER: u32 = 10_001;
@@ -44,6 +46,8 @@ pub struct WantedImage {
     pub id: Option<String>,
     pub source: Option<ImageSource>,
     pub standing: ImageStanding,
+    /// What is known to stand in the way of having it.
+    pub obstacle: Option<ImageObstacle>,
 }
 
 /// Facts for planning, and what only a report needs.
@@ -187,6 +191,10 @@ pub async fn observe(
         .is_local()
         .then(|| read_disk(wanted.data))
         .flatten();
+    let mut images = image_facts(&found_images, wanted.images);
+    if let Some(profile) = wanted.profile {
+        ask_registries(connection, profile, &mut images).await;
+    }
     let facts = DockerFacts {
         data: wanted.data.to_owned(),
         disk,
@@ -195,7 +203,7 @@ pub async fn observe(
             .into_iter()
             .map(|(name, summary)| (name, container_fact(summary, wanted.site, &installation)))
             .collect(),
-        images: image_facts(&found_images, wanted.images),
+        images,
         owner: owner(receipt.as_ref()),
         paths: paths(control.paths, receipt.as_ref()),
         secrets,
@@ -394,10 +402,33 @@ fn image_facts(
             wanted: image.id.clone(),
             source: image.source.clone(),
             standing: image.standing,
+            obstacle: image.obstacle.clone(),
         };
         (*component, fact)
     });
     facts.collect()
+}
+
+/// Whether registries give what the engine has to pull from them.
+async fn ask_registries(
+    connection: &Connection,
+    profile: &Profile,
+    images: &mut BTreeMap<Component, ImageFact>,
+) {
+    let stores = stores(profile);
+    let needed = |component: &Component| {
+        component.is_ours() || stores.iter().any(|store| store.name() == component.name())
+    };
+    let asked = images
+        .iter_mut()
+        .filter_map(|(component, image)| needed(component).then_some(image))
+        .filter(|image| image.source == Some(ImageSource::Registry) && !image.is_there())
+        .filter(|image| image.standing != ImageStanding::Unverified)
+        .map(|image| async move {
+            let refusal = refusal(connection, &image.reference).await;
+            image.obstacle = refusal.map(|reason| ImageObstacle::Registry { reason });
+        });
+    join_all(asked).await;
 }
 
 /// As engines call an image: Docker Hub and its own folder go without saying.

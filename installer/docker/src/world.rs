@@ -43,8 +43,17 @@ pub struct SiteOnEngine {
     pub site: String,
     pub data: Utf8PathBuf,
     pub installation: String,
-    /// The agent's image, through which files are reached, and where it comes from.
-    pub agent_image: (String, Option<ImageSource>),
+    pub agent_image: AgentImage,
+}
+
+/// The agent's image, through which files are reached.
+#[derive(Debug, Clone, Default)]
+pub struct AgentImage {
+    /// What the engine runs: an ID where that is known.
+    pub name: String,
+    /// What it is asked for by.
+    pub reference: String,
+    pub source: Option<ImageSource>,
 }
 
 /// One engine, bound to one site.
@@ -123,18 +132,20 @@ impl DockerWorld {
     async fn file(&mut self, request: FileRequest) -> Result<(), EffectError> {
         if self.files.is_none() {
             let name = self.files_name();
-            let (image, source) = &self.place.agent_image;
-            if let Some(source) = source
-                && self.connection.docker.inspect_image(image).await.is_err()
-            {
-                image::fetch(&self.connection, Component::Agent, image, source).await?;
-                self.primitives.done();
+            let agent = &self.place.agent_image;
+            if let Some(source) = &agent.source {
+                let found = self.connection.docker.inspect_image(&agent.name).await;
+                if found.is_err() {
+                    let reference = &agent.reference;
+                    image::fetch(&self.connection, Component::Agent, reference, source).await?;
+                    self.primitives.done();
+                }
             }
             files::create(
                 &self.connection,
                 &self.place.site,
                 &self.place.installation,
-                image,
+                &agent.name,
                 &self.place.data,
                 &name,
             )
@@ -620,7 +631,7 @@ impl World for DockerWorld {
             &self.connection,
             &self.place.site,
             &self.place.installation,
-            &self.place.agent_image.0,
+            &self.place.agent_image.name,
             &self.place.data,
         )
         .await?;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::args;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::images::{self, UnverifiedImages};
+use crate::images::{self, ImagePlaces};
 use crate::progress::Progress;
 use crate::site::{Site, absolute};
 use crate::target::{OnEngine, Seen, Target};
@@ -111,7 +111,7 @@ struct Place {
     site: String,
     data: Utf8PathBuf,
     target: Target,
-    images: Utf8PathBuf,
+    images: ImagePlaces,
 }
 
 impl Place {
@@ -125,11 +125,7 @@ impl Place {
             }
             Target::Docker => {
                 let connection = connect(Origin::read()).await?;
-                let images = images::find(
-                    &self.images,
-                    &connection.platform,
-                    UnverifiedImages::Refused,
-                );
+                let images = images::find(&self.images, &connection.platform);
                 let wanted = Wanted {
                     site: &self.site,
                     profile: None,
@@ -195,7 +191,7 @@ fn locate(context: &Context) -> Result<Place, CommandError> {
         site: receipt.ok_or_else(unknown)?.site,
         data,
         target,
-        images: Utf8PathBuf::new(),
+        images: context.image_places(Utf8Path::new(""))?,
     })
 }
 

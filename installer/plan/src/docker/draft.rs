@@ -75,9 +75,7 @@ impl<'a> Draft<'a> {
             let Some(image) = self.facts.images.get(&component) else {
                 continue;
             };
-            let there = image.present.is_some()
-                && (image.wanted.is_none() || image.wanted == image.present);
-            if there {
+            if image.is_there() {
                 self.unchanged += 1;
                 continue;
             }

@@ -94,6 +94,32 @@ pub struct ImageFact {
     pub source: Option<ImageSource>,
     #[serde(default)]
     pub standing: ImageStanding,
+    /// What stands in the way of having it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<ImageObstacle>,
+}
+
+impl ImageFact {
+    /// The engine has it, and it is the one of this release where that is known.
+    pub fn is_there(&self) -> bool {
+        self.present.is_some() && (self.wanted.is_none() || self.wanted == self.present)
+    }
+}
+
+/// Why an image cannot be had, found out without changing anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageObstacle {
+    /// A folder of images has another one than its release says, or none.
+    OtherInFolder {
+        folder: Utf8PathBuf,
+        /// Digest that the release names.
+        named: String,
+        /// What is there instead: a digest, or why there is none.
+        found: String,
+    },
+    /// The engine asked the registry for it, and this came of it.
+    Registry { reason: String },
 }
 
 /// Whether what is in an image is known beforehand.

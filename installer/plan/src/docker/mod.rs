@@ -11,7 +11,7 @@ mod uninstall;
 pub use action::{Bind, ContainerSpec, DockerAction, ImageSource, NetworkSpec};
 pub use facts::{
     CertificateFact, CertificateFacts, ContainerFact, ContainerState, DockerFacts, Engine,
-    ImageFact, ImageStanding, NetworkFact, Ownership,
+    ImageFact, ImageObstacle, ImageStanding, NetworkFact, Ownership,
 };
 pub use install::{files, plan};
 pub use uninstall::plan_uninstall;
