@@ -19,7 +19,7 @@ use installer_plan::docker::{
 };
 use installer_plan::host::{Level, plan, plan_uninstall};
 use installer_plan::{
-    Action, DataDirectory, Disk, Facts, HostAction, Machine, Owned, PathFact, PortFact, Promise,
+    AccessFacts, Action, DataDirectory, Disk, Facts, HostAction, Machine, Owned, PathFact, PortFact, Promise,
     Receipt, SecretFact, ServiceFact, ServiceManager, Writable, digest_of, show,
 };
 use installer_render::docker::Component;
@@ -174,6 +174,7 @@ fn bare_engine() -> DockerFacts {
         secrets: BTreeMap::new(),
         missing_logins: BTreeMap::new(),
         certificates: CertificateFacts::default(),
+        access: AccessFacts::default(),
         receipt: None,
         cameras: BTreeMap::new(),
     }

@@ -10,6 +10,7 @@ use installer_plan::docker::{ContainerState, FILES, Ownership, object_name};
 use installer_plan::human_bytes;
 use serde::Serialize;
 
+use crate::access::{self, AccessReport};
 use crate::error::CommandError;
 use crate::peers::on_engine;
 use crate::site::Site;
@@ -27,6 +28,8 @@ pub(crate) struct EngineStatus {
     pub(crate) cameras: Vec<CameraReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vault: Option<VaultReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access: Option<AccessReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,6 +78,7 @@ impl EngineStatus {
             && !self.services.is_empty()
             && self.services.iter().all(|service| service.well)
             && self.cameras.iter().all(|camera| camera.receiving)
+            && self.access.as_ref().is_none_or(|access| access.published)
     }
 }
 
@@ -154,6 +158,7 @@ pub(crate) async fn read(site: &Site, seen: &OnEngine) -> Result<EngineStatus, C
         services,
         cameras,
         vault,
+        access: access::report(site, seen),
     })
 }
 
@@ -217,6 +222,9 @@ pub(crate) fn text(status: &EngineStatus) -> String {
         if let Some(fingerprint) = &vault.fingerprint {
             line(format_args!("  its certificate: SHA-256 {fingerprint}"));
         }
+    }
+    if let Some(access) = &status.access {
+        line(format_args!("{access}"));
     }
     text
 }

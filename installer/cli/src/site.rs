@@ -163,6 +163,7 @@ impl Site {
                 let wanted = Wanted {
                     site,
                     profile,
+                    folder: &self.folder,
                     logins,
                     data: &self.data,
                     images: &images,
@@ -233,6 +234,7 @@ pub(crate) fn world(
                     let name = name.unwrap_or_else(|| image.reference.clone());
                     (name, image.source.clone())
                 }),
+                own: seen.observed.own.clone(),
             };
             AnyWorld::Docker(Box::new(DockerWorld::new(
                 seen.connection.clone(),

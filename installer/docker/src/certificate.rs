@@ -9,7 +9,7 @@ use installer_pki::{
 };
 use installer_plan::docker::{CertificateFact, CertificateFacts};
 use installer_render::Layout;
-use installer_render::docker::certificate_files;
+use installer_render::docker::{ACCESS, ACME_CERTIFICATE, certificate_files};
 use jiff::Timestamp;
 
 /// Of a certificate and of its key.
@@ -38,8 +38,10 @@ pub(crate) fn facts(texts: &Texts) -> CertificateFacts {
         .collect();
     for folder in folders {
         let service = folder.file_name().unwrap_or_default();
-        let files = certificate_files(service);
-        let paths = (folder.join(files.certificate), folder.join(files.key));
+        let mut paths = paths(folder, service);
+        if service == ACCESS && !texts.contains_key(&paths.0) {
+            paths.0 = folder.join(ACME_CERTIFICATE);
+        }
         if let Some(fact) = leaf(texts, &paths, authority.as_ref(), now) {
             services.insert(service.to_owned(), fact);
         }
@@ -48,6 +50,17 @@ pub(crate) fn facts(texts: &Texts) -> CertificateFacts {
         authority: sound && trusted,
         services,
     }
+}
+
+fn paths(folder: &Utf8Path, service: &str) -> Paths {
+    let files = certificate_files(service);
+    (folder.join(files.certificate), folder.join(files.key))
+}
+
+/// The pair that others are shown, where the installer brought it.
+pub(crate) fn shown_to_others(texts: &Texts) -> Option<Pair> {
+    let folder = Layout::with_control("").certificate(ACCESS);
+    read_pair(texts, &paths(&folder, ACCESS))
 }
 
 fn leaf(

@@ -20,6 +20,7 @@ use installer_engine::wait::{Waited, until};
 use installer_engine::{
     EffectError, ErrorKind, Logins, Primitives, Probe, World, read_cameras, secret,
 };
+use installer_pki::{Pair, read_facts};
 use installer_plan::docker::{ContainerSpec, DockerAction, FILES, ImageSource, label, object_name};
 use installer_plan::{Action, Condition, Receipt};
 use installer_render::docker::{AGENT_PORT, Component, Reach};
@@ -49,6 +50,8 @@ pub struct SiteOnEngine {
     pub installation: String,
     /// The agent's image, through which files are reached, and where it comes from.
     pub agent_image: (String, Option<ImageSource>),
+    /// The owner's certificate and key.
+    pub own: Option<Pair>,
 }
 
 /// One engine, bound to one site.
@@ -218,6 +221,25 @@ impl DockerWorld {
                 let paths = (folder.join(certificate), folder.join(key));
                 self.write_pair((&paths.0, &paths.1), &pair, *owner).await
             }
+            DockerAction::InstallCertificate {
+                fingerprint,
+                certificate,
+                key,
+                folder,
+                owner,
+            } => {
+                let own = self.place.own.clone();
+                let pair = own.filter(|pair| {
+                    read_facts(&pair.certificate)
+                        .is_ok_and(|facts| facts.fingerprint.to_string() == *fingerprint)
+                });
+                let pair = pair.ok_or_else(|| {
+                    let operation = "the certificate beside the profile is not the planned one";
+                    EffectError::new(ErrorKind::Conflict, operation)
+                })?;
+                let paths = (folder.join(certificate), folder.join(key));
+                self.write_pair((&paths.0, &paths.1), &pair, *owner).await
+            }
             DockerAction::RemoveFile { path } => {
                 self.file(FileRequest::Remove {
                     path: path.to_string(),
@@ -272,7 +294,7 @@ impl DockerWorld {
     async fn write_pair(
         &mut self,
         (certificate, key): (&Utf8Path, &Utf8Path),
-        pair: &installer_pki::Pair,
+        pair: &Pair,
         owner: u32,
     ) -> Result<(), EffectError> {
         let secret = pair.key.expose().to_owned();
@@ -370,6 +392,7 @@ impl DockerWorld {
             | DockerAction::MakeSecret { .. }
             | DockerAction::MakeAuthority { .. }
             | DockerAction::IssueCertificate { .. }
+            | DockerAction::InstallCertificate { .. }
             | DockerAction::WriteFile { .. }
             | DockerAction::RemoveFile { .. }
             | DockerAction::RemoveDirectory { .. }
@@ -460,7 +483,16 @@ impl DockerWorld {
         let begun = Instant::now();
         self.stop(swap.from).await?;
         self.primitives.done();
-        self.start(swap.to).await?;
+        let operation = format!(
+            "the new `{}` does not become well, the old one runs again",
+            swap.service
+        );
+        let failed = EffectError::new(ErrorKind::Environment, operation);
+        // It may not even start: an address that it publishes was taken meanwhile.
+        if let Err(error) = self.start(swap.to).await {
+            self.start(swap.from).await?;
+            return Err(failed.because(error));
+        }
         self.primitives.done();
         let waited = until(deadline, || false, |_| {}, || self.swap_probe(swap)).await;
         let reason = match waited {
@@ -472,11 +504,7 @@ impl DockerWorld {
         };
         self.stop(swap.to).await?;
         self.start(swap.from).await?;
-        let operation = format!(
-            "the new `{}` does not become well, the old one runs again",
-            swap.service
-        );
-        Err(EffectError::new(ErrorKind::Environment, operation).because(reason))
+        Err(failed.because(reason))
     }
 
     async fn swap_probe(&self, swap: &Swap<'_>) -> Probe {

@@ -4,6 +4,7 @@
 //! done only when its condition holds. It must not know which target a step belongs to.
 //! Start at [`apply`].
 
+mod access;
 mod apply;
 mod event;
 mod hashed;
@@ -14,6 +15,7 @@ pub mod secret;
 mod verify;
 pub mod wait;
 
+pub use access::{collide, look_at_address, read_access};
 pub use apply::{Applied, ApplyError, apply};
 pub use event::Event;
 pub use login::{Logins, format_login, parse_login, resolve_login, resolve_logins};

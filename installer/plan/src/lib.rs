@@ -4,6 +4,7 @@
 //! facts give the same plan, byte for byte, and no plan holds a secret.
 //! It must not know how a step is done. Start at [`host::plan`] and [`docker::plan`].
 
+mod access;
 mod check;
 mod digest;
 pub mod docker;
@@ -16,6 +17,7 @@ mod show;
 mod storage;
 mod text;
 
+pub use access::{AccessFacts, AddressFact, OwnCertificate, OwnFact, Standing};
 pub use check::{Finding, Severity};
 pub use digest::{Digest, digest_of};
 pub use facts::{

@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use installer_spec::{Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
+use vault_api::PublicConfig;
 
 use crate::configuration::{
     Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
@@ -144,6 +145,10 @@ impl Placement for Inputs<'_> {
 
     fn handoff(&self) -> Option<Utf8PathBuf> {
         Some(self.layout.agents())
+    }
+
+    fn public(&self) -> Option<PublicConfig> {
+        None
     }
 }
 

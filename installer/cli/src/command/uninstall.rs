@@ -121,6 +121,7 @@ impl Place {
                 let wanted = Wanted {
                     site: &self.site,
                     profile: None,
+                    folder: Utf8Path::new(""),
                     logins: &logins,
                     data: &self.data,
                     images: &images,

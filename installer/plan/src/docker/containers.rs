@@ -76,6 +76,7 @@ impl Draft<'_> {
             user: self.facts.owner,
             network: container.networks.first().map(|n| self.object_name(n)),
             binds: binds.collect(),
+            published: container.published,
             health: container.health.clone(),
             limits: container.limits,
             stop_seconds: STOP_SECONDS,
@@ -130,7 +131,7 @@ impl Draft<'_> {
                     self.start(container, &name, digest, Change::Change);
                 }
             }
-            (Some(_), other) => {
+            (Some(fact), other) => {
                 let joined = other.as_ref().map(|fact| fact.networks.clone());
                 if other.is_none() {
                     let spec = ContainerSpec {
@@ -138,8 +139,9 @@ impl Draft<'_> {
                         ..spec.clone()
                     };
                     let id = format!("container {next}");
+                    let detail = self.publishing(&spec, Some(&fact));
                     let action = DockerAction::CreateContainer(Box::new(spec));
-                    self.push(Change::Add, id, action);
+                    self.push(Change::Add, id, action).detail = detail;
                 }
                 self.connect(container, &next, &joined.unwrap_or_else(|| first(&spec)));
                 let running = other.is_some_and(|f| f.state == ContainerState::Running);
@@ -172,8 +174,10 @@ impl Draft<'_> {
             }
             (None, None) => {
                 let joined = first(&spec);
+                let detail = self.publishing(&spec, None);
                 let action = DockerAction::CreateContainer(Box::new(spec));
-                self.push(Change::Add, format!("container {name}"), action);
+                self.push(Change::Add, format!("container {name}"), action)
+                    .detail = detail;
                 self.connect(container, &name, &joined);
                 self.start(container, &name, digest, Change::Add);
             }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_render::docker::{Component, ROOT, Reach, Site, certificate_files, certificates};
+use installer_render::docker::{
+    ACCESS, Component, ROOT, Reach, Site, certificate_files, certificates,
+};
 use installer_render::{
     Layout, Role, SecretName, SecretOrigin, Store, base_of, service_names, stores,
 };
@@ -28,7 +30,7 @@ pub(super) struct Draft<'a> {
     pub(super) steps: Vec<Step>,
     pub(super) unchanged: usize,
     pub(super) owned: Owned,
-    wanted_files: BTreeSet<Utf8PathBuf>,
+    pub(super) wanted_files: BTreeSet<Utf8PathBuf>,
     /// Services that get a new certificate.
     pub(super) renewed: BTreeSet<String>,
 }
@@ -114,7 +116,11 @@ impl<'a> Draft<'a> {
             wanted.push((self.layout.authority(), 0o700, 0));
             wanted.push((self.layout.trust(), 0o755, owner));
         }
-        for service in certified.keys() {
+        if self.profile.access.is_some() {
+            // The vault writes to it where it asks an authority.
+            wanted.push((self.layout.certificate(ACCESS), 0o700, owner));
+        }
+        for service in certified.keys().filter(|service| *service != ACCESS) {
             wanted.push((self.layout.certificate(service), 0o500, owner));
         }
         if self.profile.storage.keeper == Keeper::Vault {
@@ -250,7 +256,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn file(&mut self, path: Utf8PathBuf, mode: u32, contents: String) {
+    pub(super) fn file(&mut self, path: Utf8PathBuf, mode: u32, contents: String) {
         let digest = text_digest(&contents);
         let Some(change) = self.compare(&path, &digest) else {
             return;

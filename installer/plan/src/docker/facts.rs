@@ -1,12 +1,14 @@
 //! What was observed at a container engine, before anything is decided.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use camino::Utf8PathBuf;
 use installer_render::docker::Component;
 use serde::{Deserialize, Serialize};
 
 use super::ImageSource;
+use crate::access::AccessFacts;
 use crate::digest::Digest;
 use crate::facts::{CameraFact, Disk, PathFact, SecretFact};
 use crate::receipt::Receipt;
@@ -35,6 +37,8 @@ pub struct DockerFacts {
     pub secrets: BTreeMap<String, SecretFact>,
     pub missing_logins: BTreeMap<String, String>,
     pub certificates: CertificateFacts,
+    #[serde(default)]
+    pub access: AccessFacts,
     pub receipt: Option<Receipt>,
     pub cameras: BTreeMap<String, CameraFact>,
 }
@@ -128,6 +132,9 @@ pub struct ContainerFact {
     /// ID of its image.
     pub image: String,
     pub networks: BTreeSet<String>,
+    /// Addresses of the machine at which it is reached, while it runs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub published: BTreeSet<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! The Docker target: agent, vault and what they need as containers of one engine.
 
+mod access;
 mod action;
 mod checks;
 mod containers;

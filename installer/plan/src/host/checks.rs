@@ -108,6 +108,14 @@ pub(super) fn findings(
             "set `target: docker`, or name one that runs",
         ));
     }
+    if profile.access.is_some() {
+        found.push(Finding::new(
+            Severity::Error,
+            "target-cannot-publish",
+            "`access`: the host target cannot publish the vault",
+            "set `target: docker`, or take `access` out",
+        ));
+    }
     found.extend(storage.and_then(|storage| retention_finding(storage, promise)));
     found.extend(warnings(profile, facts));
     found

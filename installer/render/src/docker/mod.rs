@@ -9,9 +9,10 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use agent_config::TlsFiles;
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{Keeper, Profile, Provider, Source, TestSource};
+use installer_spec::{AccessTls, Keeper, Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
+use vault_api::{PublicConfig, TlsConfig};
 
 use crate::configuration::{
     Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
@@ -70,6 +71,16 @@ impl Component {
     }
 }
 
+/// Where the vault listens for those who come by `access`.
+pub const PUBLIC_PORT: u16 = 8444;
+
+/// The certificate that is shown there lies in a folder of this name, beside those of services.
+pub const ACCESS: &str = "access";
+/// In that folder: the roots of an ACME authority.
+pub const ACME_ROOTS: &str = "authority.crt";
+/// In that folder: what the vault got from one. It writes there by itself.
+pub const ACME_CERTIFICATE: &str = "certificate.pem";
+
 /// One container of the site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
@@ -86,11 +97,20 @@ pub struct Container {
     /// Names of [`Network`]s. The first has the way out.
     pub networks: Vec<String>,
     pub mounts: Vec<Mount>,
+    /// Where the machine passes connections on to a port of the container.
+    pub published: Option<Published>,
     /// Read from a mounted file; a change of it is a change of the container.
     pub config: Option<RenderedFile>,
     /// Asked inside the container, exit code 0 when it is well.
     pub health: Vec<String>,
     pub limits: Limits,
+}
+
+/// A port of a container at an address of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    pub address: SocketAddr,
+    pub port: u16,
 }
 
 /// A part of the site's data that a container sees.
@@ -135,7 +155,8 @@ pub enum Reach {
     Outside,
 }
 
-/// Services that have a certificate of the site's authority, each with the names in it.
+/// Services that have a certificate of the site's authority, each with the names in it; [`ACCESS`]
+/// is among them where the vault shows such a one to others.
 pub fn certificates(profile: &Profile) -> BTreeMap<String, BTreeSet<String>> {
     let mut certificates = BTreeMap::new();
     if profile.storage.keeper == Keeper::Vault {
@@ -146,6 +167,11 @@ pub fn certificates(profile: &Profile) -> BTreeMap<String, BTreeSet<String>> {
     for store in crate::stores(profile) {
         let names = [store.name(), "localhost", "127.0.0.1"].map(str::to_owned);
         certificates.insert(store.name().to_owned(), BTreeSet::from(names));
+    }
+    if let Some(access) = &profile.access
+        && access.tls == AccessTls::Internal
+    {
+        certificates.insert(ACCESS.to_owned(), access.all_names());
     }
     certificates
 }
@@ -269,6 +295,31 @@ impl Placement for Inputs<'_> {
     fn handoff(&self) -> Option<Utf8PathBuf> {
         None
     }
+
+    fn public(&self) -> Option<PublicConfig> {
+        let access = self.profile.access.as_ref()?;
+        let folder = Self::layout().certificate(ACCESS);
+        let tls = match &access.tls {
+            AccessTls::Internal | AccessTls::Files { .. } => {
+                let files = certificate_files(ACCESS);
+                TlsConfig::Files {
+                    certificate: folder.join(files.certificate),
+                    key: folder.join(files.key),
+                }
+            }
+            AccessTls::Acme(acme) => TlsConfig::Acme {
+                directory: acme.directory.clone(),
+                domains: access.names.clone(),
+                contact: acme.email.iter().map(|e| format!("mailto:{e}")).collect(),
+                ca_file: acme.ca_file.as_ref().map(|_| folder.join(ACME_ROOTS)),
+                cache: folder,
+            },
+        };
+        Some(PublicConfig {
+            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PUBLIC_PORT),
+            tls,
+        })
+    }
 }
 
 fn mount(target: Utf8PathBuf, access: MountAccess) -> Mount {
@@ -304,6 +355,13 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         Inputs::layout().certificate(&name),
         MountAccess::Read,
     ));
+    if let Some(access) = &inputs.profile.access {
+        let may = match access.tls {
+            AccessTls::Acme(_) => MountAccess::Write,
+            AccessTls::Internal | AccessTls::Files { .. } => MountAccess::Read,
+        };
+        mounts.push(mount(Inputs::layout().certificate(ACCESS), may));
+    }
     mounts.push(mount(inputs.vault_data(), MountAccess::Write));
     if inputs.profile.storage.provider == Provider::Filesystem {
         mounts.push(mount(inputs.recordings(), MountAccess::Write));
@@ -329,6 +387,10 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         scratch: Vec::new(),
         networks,
         mounts,
+        published: inputs.profile.access.as_ref().map(|access| Published {
+            address: access.address,
+            port: PUBLIC_PORT,
+        }),
         health: ["stakeout-vault", "health", "--config", config.path.as_str()]
             .map(str::to_owned)
             .to_vec(),
@@ -373,6 +435,7 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Container {
         scratch: Vec::new(),
         networks: vec![name.clone()],
         mounts,
+        published: None,
         health: ["stakeout-agent", "health", "--config", config.path.as_str()]
             .map(str::to_owned)
             .to_vec(),
@@ -428,6 +491,7 @@ fn test_camera(inputs: &Inputs<'_>, name: String) -> Container {
         scratch: Vec::new(),
         networks: vec![agent],
         mounts,
+        published: None,
         config: None,
         health: vec![
             "stakeout-agent".to_owned(),
