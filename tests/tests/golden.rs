@@ -19,8 +19,8 @@ use installer_plan::docker::{
 };
 use installer_plan::host::{Level, plan, plan_uninstall};
 use installer_plan::{
-    AccessFacts, Action, DataDirectory, Disk, Facts, HostAction, Machine, Owned, PathFact, PortFact, Promise,
-    Receipt, SecretFact, ServiceFact, ServiceManager, Writable, digest_of, show,
+    AccessFacts, Action, DataDirectory, Disk, Facts, HostAction, Machine, Owned, PathFact,
+    PortFact, Promise, Receipt, SecretFact, ServiceFact, ServiceManager, Writable, digest_of, show,
 };
 use installer_render::docker::Component;
 use installer_render::host::Program;
