@@ -14,13 +14,12 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use e2e::root;
-use installer_plan::docker::{
-    self, CertificateFacts, DockerFacts, Engine, ImageFact, ImageStanding,
-};
+use installer_plan::docker::{self, DockerFacts, Engine, ImageFact, ImageStanding};
 use installer_plan::host::{Level, plan, plan_uninstall};
 use installer_plan::{
-    AccessFacts, Action, DataDirectory, Disk, Facts, HostAction, Machine, Owned, PathFact,
-    PortFact, Promise, Receipt, SecretFact, ServiceFact, ServiceManager, Writable, digest_of, show,
+    AccessFacts, Action, CertificateFacts, DataDirectory, Disk, Facts, HostAction, Machine, Owned,
+    PathFact, PortFact, Promise, Receipt, SecretFact, ServiceFact, ServiceManager, Writable,
+    digest_of, show,
 };
 use installer_render::docker::Component;
 use installer_render::host::Program;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use installer_plan::docker::ContainerState;
-use installer_render::docker::ACCESS;
+use installer_render::ACCESS;
 use installer_spec::AccessTls;
 use serde::Serialize;
 

@@ -7,9 +7,9 @@ use installer_engine::{EffectError, ErrorKind};
 use installer_pki::{
     Name, Pair, PkiError, Secret, check_pair, find_issuer, read_facts, renewal_due,
 };
-use installer_plan::docker::{CertificateFact, CertificateFacts};
-use installer_render::Layout;
-use installer_render::docker::{ACCESS, ACME_CERTIFICATE, certificate_files};
+use installer_plan::{CertificateFact, CertificateFacts};
+use installer_render::docker::certificate_files;
+use installer_render::{ACCESS, ACME_CERTIFICATE, Layout};
 use jiff::Timestamp;
 
 /// Of a certificate and of its key.

@@ -5,6 +5,7 @@
 //! It must not know how a step is done. Start at [`host::plan`] and [`docker::plan`].
 
 mod access;
+mod certificate;
 mod check;
 mod digest;
 pub mod docker;
@@ -18,6 +19,7 @@ mod storage;
 mod text;
 
 pub use access::{AccessFacts, AddressFact, OwnCertificate, OwnFact, Standing};
+pub use certificate::{CertificateFact, CertificateFacts};
 pub use check::{Finding, Severity};
 pub use digest::{Digest, digest_of};
 pub use facts::{

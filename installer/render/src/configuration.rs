@@ -9,8 +9,9 @@ use camino::Utf8PathBuf;
 use installer_spec::{Camera, Isolation, Keeper, Profile, Source, When};
 use serde::{Deserialize, Serialize};
 use url::Url;
-use vault_api::{AccountConfig, PublicConfig, TlsConfig, VaultConfig};
+use vault_api::{AccountConfig, TlsConfig, VaultConfig};
 
+use crate::access::public;
 use crate::secret::SecretOrigin;
 use crate::store::{integrations, provider, store_secrets};
 
@@ -123,8 +124,10 @@ pub(crate) trait Placement {
     /// The folder out of which the vault takes agents' files by rename; absent where they share
     /// no disk and agents send them.
     fn handoff(&self) -> Option<Utf8PathBuf>;
-    /// Where the vault listens for those who come by `access`.
-    fn public(&self) -> Option<PublicConfig>;
+    /// Where the vault listens for those who come by `access` to an address of the machine.
+    fn public(&self, address: SocketAddr) -> SocketAddr;
+    /// Folder of the certificate that they are shown.
+    fn access_folder(&self) -> Utf8PathBuf;
 }
 
 pub(crate) fn json<T: Serialize>(value: &T) -> String {
@@ -145,7 +148,7 @@ pub(crate) fn vault_config(place: &impl Placement, service: &str) -> VaultConfig
             certificate: files.certificate,
             key: files.key,
         }),
-        public: place.public(),
+        public: public(place),
         data: place.vault_data(),
         admin_token_file: place.secret("vault-admin-token"),
         account: AccountConfig {

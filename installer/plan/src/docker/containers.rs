@@ -10,6 +10,7 @@ use super::{
     Bind, ContainerFact, ContainerSpec, ContainerState, DockerAction, FILES, Ownership, label,
     next_name,
 };
+use crate::access::published;
 use crate::digest::{Digest, digest_of};
 use crate::plan::{Change, Condition};
 
@@ -182,6 +183,20 @@ impl Draft<'_> {
                 self.start(container, &name, digest, Change::Add);
             }
         }
+    }
+
+    /// What is said beside a container about where it is reached.
+    fn publishing(&self, spec: &ContainerSpec, before: Option<&ContainerFact>) -> Vec<String> {
+        let now = spec.published.map(|published| published.address);
+        let gone = before.into_iter().flat_map(|fact| &fact.published);
+        let gone = gone.filter(|address| Some(**address) != now);
+        let mut lines: Vec<_> = gone
+            .map(|address| format!("no longer published at {address}"))
+            .collect();
+        if let (Some(_), Some(access)) = (now, &self.profile.access) {
+            lines.push(published(access));
+        }
+        lines
     }
 
     fn rename(&mut self, from: String, to: String) {

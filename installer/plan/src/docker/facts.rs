@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ImageSource;
 use crate::access::AccessFacts;
+use crate::certificate::CertificateFacts;
 use crate::digest::Digest;
 use crate::facts::{CameraFact, Disk, PathFact, SecretFact};
 use crate::receipt::Receipt;
@@ -41,26 +42,6 @@ pub struct DockerFacts {
     pub access: AccessFacts,
     pub receipt: Option<Receipt>,
     pub cameras: BTreeMap<String, CameraFact>,
-}
-
-/// The certificates that are kept, as they are at the moment of looking.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct CertificateFacts {
-    /// There is an authority with its key, it is not near its end, and the site trusts it.
-    pub authority: bool,
-    /// By service.
-    pub services: BTreeMap<String, CertificateFact>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CertificateFact {
-    pub names: BTreeSet<String>,
-    /// From the authority, with its key, and not in the last third of its life.
-    pub good: bool,
-    /// SHA-256, as browsers show it.
-    pub fingerprint: String,
-    /// RFC 3339.
-    pub not_after: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

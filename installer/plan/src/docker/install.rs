@@ -49,7 +49,6 @@ pub fn plan(
     draft.directories();
     draft.secrets(&secrets);
     draft.certificates();
-    draft.access();
     draft.files(&site);
     draft.networks(&site);
     draft.remove_unwanted(&site);

@@ -1,6 +1,5 @@
 //! The Docker target: agent, vault and what they need as containers of one engine.
 
-mod access;
 mod action;
 mod checks;
 mod containers;
@@ -11,8 +10,8 @@ mod uninstall;
 
 pub use action::{Bind, ContainerSpec, DockerAction, ImageSource, NetworkSpec};
 pub use facts::{
-    CertificateFact, CertificateFacts, ContainerFact, ContainerState, DockerFacts, Engine,
-    ImageFact, ImageStanding, NetworkFact, Ownership,
+    ContainerFact, ContainerState, DockerFacts, Engine, ImageFact, ImageStanding, NetworkFact,
+    Ownership,
 };
 pub use install::{files, plan};
 pub use uninstall::plan_uninstall;

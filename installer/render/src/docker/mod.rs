@@ -9,11 +9,11 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use agent_config::TlsFiles;
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{AccessTls, Keeper, Profile, Provider, Source, TestSource};
+use installer_spec::{Keeper, Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
-use vault_api::{PublicConfig, TlsConfig};
 
+use crate::access::{ACCESS, access_certificate, acme_folder};
 use crate::configuration::{
     Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
     agent_memory_mib, camera_secret, cameras_of, json, secret_purposes, service_names,
@@ -73,13 +73,6 @@ impl Component {
 
 /// Where the vault listens for those who come by `access`.
 pub const PUBLIC_PORT: u16 = 8444;
-
-/// The certificate that is shown there lies in a folder of this name, beside those of services.
-pub const ACCESS: &str = "access";
-/// In that folder: the roots of an ACME authority.
-pub const ACME_ROOTS: &str = "authority.crt";
-/// In that folder: what the vault got from one. It writes there by itself.
-pub const ACME_CERTIFICATE: &str = "certificate.pem";
 
 /// One container of the site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,11 +161,7 @@ pub fn certificates(profile: &Profile) -> BTreeMap<String, BTreeSet<String>> {
         let names = [store.name(), "localhost", "127.0.0.1"].map(str::to_owned);
         certificates.insert(store.name().to_owned(), BTreeSet::from(names));
     }
-    if let Some(access) = &profile.access
-        && access.tls == AccessTls::Internal
-    {
-        certificates.insert(ACCESS.to_owned(), access.all_names());
-    }
+    certificates.extend(access_certificate(profile));
     certificates
 }
 
@@ -296,29 +285,12 @@ impl Placement for Inputs<'_> {
         None
     }
 
-    fn public(&self) -> Option<PublicConfig> {
-        let access = self.profile.access.as_ref()?;
-        let folder = Self::layout().certificate(ACCESS);
-        let tls = match &access.tls {
-            AccessTls::Internal | AccessTls::Files { .. } => {
-                let files = certificate_files(ACCESS);
-                TlsConfig::Files {
-                    certificate: folder.join(files.certificate),
-                    key: folder.join(files.key),
-                }
-            }
-            AccessTls::Acme(acme) => TlsConfig::Acme {
-                directory: acme.directory.clone(),
-                domains: access.names.clone(),
-                contact: acme.email.iter().map(|e| format!("mailto:{e}")).collect(),
-                ca_file: acme.ca_file.as_ref().map(|_| folder.join(ACME_ROOTS)),
-                cache: folder,
-            },
-        };
-        Some(PublicConfig {
-            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PUBLIC_PORT),
-            tls,
-        })
+    fn public(&self, _address: SocketAddr) -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PUBLIC_PORT)
+    }
+
+    fn access_folder(&self) -> Utf8PathBuf {
+        Self::layout().certificate(ACCESS)
     }
 }
 
@@ -355,12 +327,12 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         Inputs::layout().certificate(&name),
         MountAccess::Read,
     ));
-    if let Some(access) = &inputs.profile.access {
-        let may = match access.tls {
-            AccessTls::Acme(_) => MountAccess::Write,
-            AccessTls::Internal | AccessTls::Files { .. } => MountAccess::Read,
+    if inputs.profile.access.is_some() {
+        let may = match acme_folder(inputs) {
+            Some(_) => MountAccess::Write,
+            None => MountAccess::Read,
         };
-        mounts.push(mount(Inputs::layout().certificate(ACCESS), may));
+        mounts.push(mount(inputs.access_folder(), may));
     }
     mounts.push(mount(inputs.vault_data(), MountAccess::Write));
     if inputs.profile.storage.provider == Provider::Filesystem {
