@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use installer_plan::CertificateFacts;
 use installer_plan::docker::ContainerState;
 use installer_render::ACCESS;
-use installer_spec::AccessTls;
+use installer_spec::{Access, AccessTls};
 use serde::Serialize;
 
 use crate::site::Site;
@@ -25,30 +26,40 @@ pub(crate) struct AccessReport {
     awaits: bool,
 }
 
-/// The same, wherever the site is.
-pub(crate) fn of(site: &Site, seen: &Seen) -> Option<AccessReport> {
+/// What the profile asks for, as it is; nothing where it does not ask.
+pub(crate) fn report(site: &Site, seen: &Seen) -> Option<AccessReport> {
     match seen {
-        Seen::Docker(seen) => report(site, seen),
-        Seen::Host(_) => None,
+        Seen::Docker(seen) => on_engine(site, seen),
+        Seen::Host(seen) => {
+            let access = site.profile.access.as_ref()?;
+            let vault = seen.facts.services.get("vault");
+            // It looks for nobody who is not a vault: ours holds the address, or nobody does.
+            let held = seen.facts.access.address.is_none();
+            let published = held && vault.is_some_and(|vault| vault.running);
+            Some(made(access, published, &seen.facts.certificates))
+        }
     }
 }
 
-/// What the profile asks for, as it is; nothing where it does not ask.
-pub(crate) fn report(site: &Site, seen: &OnEngine) -> Option<AccessReport> {
+pub(crate) fn on_engine(site: &Site, seen: &OnEngine) -> Option<AccessReport> {
     let access = site.profile.access.as_ref()?;
     let facts = &seen.observed.facts;
     let published = facts.containers.values().any(|fact| {
         fact.state == ContainerState::Running && fact.published.contains(&access.address)
     });
-    let certificate = facts.certificates.services.get(ACCESS);
-    Some(AccessReport {
+    Some(made(access, published, &facts.certificates))
+}
+
+fn made(access: &Access, published: bool, certificates: &CertificateFacts) -> AccessReport {
+    let certificate = certificates.services.get(ACCESS);
+    AccessReport {
         url: access.url(),
         address: access.address.to_string(),
         published,
         fingerprint: certificate.map(|fact| fact.fingerprint.clone()),
         certificate_until: certificate.map(|fact| fact.not_after.clone()),
         awaits: matches!(access.tls, AccessTls::Acme(_)),
-    })
+    }
 }
 
 impl fmt::Display for AccessReport {

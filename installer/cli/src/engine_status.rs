@@ -158,7 +158,7 @@ pub(crate) async fn read(site: &Site, seen: &OnEngine) -> Result<EngineStatus, C
         services,
         cameras,
         vault,
-        access: access::report(site, seen),
+        access: access::on_engine(site, seen),
     })
 }
 

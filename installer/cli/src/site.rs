@@ -153,7 +153,14 @@ impl Site {
         let profile = Some(&self.profile);
         match self.target {
             Target::Host => {
-                let seen = observe(site, profile, logins, &self.data, &self.programs)?;
+                let seen = observe(
+                    site,
+                    profile,
+                    &self.folder,
+                    logins,
+                    &self.data,
+                    &self.programs,
+                )?;
                 Ok(Seen::Host(Box::new(seen)))
             }
             Target::Docker => {
@@ -214,14 +221,17 @@ pub(crate) fn world(
     seen: &Seen,
 ) -> AnyWorld {
     match seen {
-        Seen::Host(seen) => AnyWorld::Host(Box::new(HostWorld::new(
-            site,
-            data,
-            seen.facts.machine.manager,
-            logins,
-            context.effects(),
-            context.interrupted.clone(),
-        ))),
+        Seen::Host(seen) => {
+            let world = HostWorld::new(
+                site,
+                data,
+                seen.facts.machine.manager,
+                logins,
+                context.effects(),
+                context.interrupted.clone(),
+            );
+            AnyWorld::Host(Box::new(world.with_certificate(seen.own.clone())))
+        }
         Seen::Docker(seen) => {
             let facts = &seen.observed.facts;
             let agent = facts.images.get(&Component::Agent);

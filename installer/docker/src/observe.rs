@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary, PortSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions};
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_engine::{Logins, collide, look_at_address, read_access, secret};
+use installer_engine::{Logins, certificate, collide, look_at_address, read_access, secret};
 use installer_pki::Pair;
 use installer_plan::docker::{
     ContainerFact, ContainerState, DockerFacts, Engine, FILES, ImageFact, ImageSource,
@@ -18,7 +18,6 @@ use installer_render::{Layout, SecretName};
 use installer_spec::Profile;
 use rustix::fs::statvfs;
 
-use crate::certificate;
 use crate::connect::Connection;
 use crate::control::{Control, read_control};
 use crate::error::DockerError;
@@ -160,7 +159,7 @@ pub async fn observe(
         .map_err(|source| DockerError::engine("list its images", source))?;
     let (mut access, own) = match wanted.profile {
         Some(profile) => {
-            let kept = certificate::shown_to_others(&control.texts);
+            let kept = certificate::shown_to_others(&control.texts, &layout);
             read_access(profile, wanted.folder, kept.as_ref())
         }
         None => Default::default(),
@@ -192,7 +191,7 @@ pub async fn observe(
         paths: paths(control.paths, receipt.as_ref()),
         secrets,
         missing_logins,
-        certificates: certificate::facts(&control.texts),
+        certificates: certificate::facts(&control.texts, &layout),
         access,
         receipt,
         cameras: BTreeMap::new(),

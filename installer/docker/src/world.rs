@@ -18,16 +18,15 @@ use camino::{Utf8Path, Utf8PathBuf};
 use futures::StreamExt;
 use installer_engine::wait::{Waited, until};
 use installer_engine::{
-    EffectError, ErrorKind, Logins, Primitives, Probe, World, read_cameras, secret,
+    EffectError, ErrorKind, Logins, Primitives, Probe, World, certificate, read_cameras, secret,
 };
-use installer_pki::{Pair, read_facts};
+use installer_pki::Pair;
 use installer_plan::docker::{ContainerSpec, DockerAction, FILES, ImageSource, label, object_name};
 use installer_plan::{Action, Condition, Receipt};
 use installer_render::docker::{AGENT_PORT, Component, Reach};
 use installer_render::{Layout, SecretName};
 use url::Url;
 
-use crate::certificate;
 use crate::connect::Connection;
 use crate::container::body;
 use crate::control::{Control, read_control};
@@ -209,14 +208,7 @@ impl DockerWorld {
                 owner,
             } => {
                 let control = self.control().await?;
-                let authority = certificate::read_pair(
-                    &control.texts,
-                    &certificate::authority_paths(authority),
-                );
-                let authority = authority.ok_or_else(|| {
-                    let operation = "the site's certificate authority is gone";
-                    EffectError::new(ErrorKind::Conflict, operation)
-                })?;
+                let authority = certificate::authority(&control.texts, authority)?;
                 let pair = certificate::issue(&authority, service, names)?;
                 let paths = (folder.join(certificate), folder.join(key));
                 self.write_pair((&paths.0, &paths.1), &pair, *owner).await
@@ -228,15 +220,7 @@ impl DockerWorld {
                 folder,
                 owner,
             } => {
-                let own = self.place.own.clone();
-                let pair = own.filter(|pair| {
-                    read_facts(&pair.certificate)
-                        .is_ok_and(|facts| facts.fingerprint.to_string() == *fingerprint)
-                });
-                let pair = pair.ok_or_else(|| {
-                    let operation = "the certificate beside the profile is not the planned one";
-                    EffectError::new(ErrorKind::Conflict, operation)
-                })?;
+                let pair = certificate::planned(self.place.own.as_ref(), fingerprint)?;
                 let paths = (folder.join(certificate), folder.join(key));
                 self.write_pair((&paths.0, &paths.1), &pair, *owner).await
             }

@@ -6,6 +6,7 @@
 
 mod access;
 mod apply;
+pub mod certificate;
 mod event;
 mod hashed;
 mod login;

@@ -1,5 +1,7 @@
 //! A plan: ordered steps that carry every choice.
 
+use std::collections::BTreeSet;
+
 use camino::Utf8PathBuf;
 use installer_render::host::Program;
 use installer_render::{RenderedFile, SecretName, SecretOrigin};
@@ -146,6 +148,27 @@ pub enum HostAction {
         /// Key of the profile's login that it holds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         login: Option<String>,
+        owner: Option<String>,
+    },
+    /// A new authority of the site, and the trust in it. Paths are folders.
+    MakeAuthority {
+        folder: Utf8PathBuf,
+        trust: Utf8PathBuf,
+    },
+    /// A certificate from the authority in `authority`, with a new key.
+    IssueCertificate {
+        service: String,
+        names: BTreeSet<String>,
+        authority: Utf8PathBuf,
+        certificate: Utf8PathBuf,
+        key: Utf8PathBuf,
+        owner: Option<String>,
+    },
+    /// The owner's certificate and key, which lie beside the profile and have this fingerprint.
+    InstallCertificate {
+        fingerprint: String,
+        certificate: Utf8PathBuf,
+        key: Utf8PathBuf,
         owner: Option<String>,
     },
     WriteFile {

@@ -48,6 +48,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "agent-api",
             "installer-engine",
+            "installer-pki",
             "installer-plan",
             "installer-render",
             "installer-spec",

@@ -109,7 +109,7 @@ pub(super) async fn carry_out(
             cameras: Vec::new(),
             unverified: Vec::new(),
             gaps_ms: BTreeMap::new(),
-            access: access::of(site, &seen),
+            access: access::report(site, &seen),
         };
         let mut text = show(&plan);
         if let Some(access) = &unchanged.access {
@@ -159,7 +159,7 @@ pub(super) async fn carry_out(
     }
     // What the vault shows is known once it runs.
     let access = match &site.profile.access {
-        Some(_) => access::of(site, &site.observe(&logins).await?),
+        Some(_) => access::report(site, &site.observe(&logins).await?),
         None => None,
     };
     let proved = Proved {

@@ -108,7 +108,14 @@ impl Place {
         let logins = Logins::new();
         match self.target {
             Target::Host => {
-                let seen = observe(&self.site, None, &logins, &self.data, &programs)?;
+                let seen = observe(
+                    &self.site,
+                    None,
+                    Utf8Path::new(""),
+                    &logins,
+                    &self.data,
+                    &programs,
+                )?;
                 Ok(Seen::Host(Box::new(seen)))
             }
             Target::Docker => {
