@@ -136,9 +136,10 @@ fn a_vault_is_published_where_it_is_asked_for_and_nowhere_else() {
     assert_eq!(writes(&witness), Vec::<String>::new());
     drop(held);
 
-    let done = site.run(INSTALL).expect(0);
+    let planned = site.run(&["plan"]).expect(3).stdout;
     let words = format!("published at 127.0.0.1:{port}");
-    assert!(done.stderr.contains(&words), "{done:#?}");
+    assert!(planned.contains(&words), "{planned}");
+    let done = site.run(INSTALL).expect(0);
     let access_told = done.json()["access"].clone();
     assert_eq!(access_told["url"], format!("https://{NAME}:{port}"));
     assert_eq!(access_told["published"], true);
@@ -170,9 +171,10 @@ fn a_vault_is_published_where_it_is_asked_for_and_nowhere_else() {
         .into_iter()
         .collect();
     site.write_profile(&profile("open", ""));
-    let closed = site.run(INSTALL).expect(0);
+    let planned = site.run(&["plan"]).expect(3).stdout;
     let words = format!("no longer published at 127.0.0.1:{port}");
-    assert!(closed.stderr.contains(&words), "{closed:#?}");
+    assert!(planned.contains(&words), "{planned}");
+    site.run(INSTALL).expect(0);
     assert_eq!(published(&engine), Vec::<String>::new());
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
     assert!(!site.data().join("control/tls/access").exists());
@@ -215,13 +217,11 @@ fn an_owners_certificate_is_judged_shown_and_exchanged_without_a_restart() {
     fs::write(&key, &right).unwrap();
     assert_eq!(engine.objects("stakeout."), Vec::<String>::new());
 
+    let planned = site.run(&["plan"]).expect(3).stdout;
     let made = site.run(INSTALL).expect(0);
     let first = shown(port);
     assert_eq!(made.json()["access"]["fingerprint"], first);
-    assert!(
-        made.stderr.contains(&format!("SHA-256 {first}")),
-        "{made:#?}"
-    );
+    assert!(planned.contains(&format!("SHA-256 {first}")), "{planned}");
     assert!(get(port, NAME, &certificate).is_some());
     // Agents go on to trust the site's authority and nothing else.
     let config = site.data().join("control/config/agent-gate.json");
@@ -242,7 +242,7 @@ fn an_owners_certificate_is_judged_shown_and_exchanged_without_a_restart() {
         assert!(!found.to_string().contains(secret), "{service}");
     }
     let logs = engine.docker(&["logs", "stakeout.owned.vault"]);
-    assert!(!format!("{made:?}{logs}").contains(secret));
+    assert!(!format!("{planned}{made:?}{logs}").contains(secret));
 
     // A renewed pair is shown by the same process, and no recording is lost for it.
     let vault = life(&engine, "stakeout.owned.vault");
@@ -346,4 +346,48 @@ fn an_acme_authority_certifies_what_is_published() {
         left,
         BTreeSet::from(["tls.crt".to_owned(), "tls.key".to_owned()])
     );
+}
+
+#[test]
+fn a_vault_on_a_plain_machine_is_reached_where_it_is_asked_for() {
+    let port = free_port();
+    let text = |access: &str| e2e::profile("plain", &format!("{DEMO}{access}"));
+    let site = Site::new(&text(""));
+    site.run(INSTALL).expect(0);
+    site.write_profile(&text(&access(port, "internal")));
+    let held = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    assert!(refused(&site).contains("address-taken"));
+    drop(held);
+    let done = site.run(INSTALL).expect(0).json();
+    let told = done["access"].clone();
+    assert_eq!(told["url"], format!("https://{NAME}:{port}"));
+    wait_until(PATIENCE, "the vault is reached", || {
+        told["fingerprint"] == shown(port)
+    });
+    let trust = site.data().join("tls/trust/ca.crt");
+    for host in [NAME, "127.0.0.1"] {
+        assert!(get(port, host, &trust).is_some(), "{host}");
+    }
+    let status = site.run(&["status", "--output", "json"]).expect(0).json();
+    assert_eq!(status["access"]["published"], true);
+    assert_eq!(status["access"]["fingerprint"], shown(port));
+
+    // The owner's pair takes its place, in the same process.
+    let vault = site.process("vault.json");
+    let (certificate, _) = make_pair(site.folder(), "own", NAME, 2090);
+    let own = "{ certificate: own.crt, key: own.key }";
+    site.write_profile(&text(&access(port, own)));
+    let exchanged = site.run(INSTALL).expect(0).json();
+    let second = exchanged["access"]["fingerprint"].clone();
+    wait_until(PATIENCE, "the owner's is shown", || second == shown(port));
+    assert!(get(port, NAME, &certificate).is_some());
+    assert_eq!(site.process("vault.json"), vault);
+    let key = fs::metadata(site.data().join("tls/access/tls.key")).unwrap();
+    assert_eq!(key.mode() & 0o777, 0o400);
+    assert_eq!(site.run(INSTALL).expect(0).json()["result"], "unchanged");
+
+    site.write_profile(&text(""));
+    site.run(INSTALL).expect(0);
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert!(!site.data().join("tls").exists());
 }
