@@ -139,6 +139,15 @@ fn a_vault_is_published_where_it_is_asked_for_and_nowhere_else() {
     let planned = site.run(&["plan"]).expect(3).stdout;
     let words = format!("published at 127.0.0.1:{port}");
     assert!(planned.contains(&words), "{planned}");
+    // So is another container.
+    let image = engine.docker(&["images", "--quiet", "stakeout/agent"]);
+    let at = format!("127.0.0.1:{port}:1");
+    let words = ["run", "--detach", "--interactive", "--name", "squatter"];
+    engine.docker(&[&words[..], &["--publish", &at, image.trim(), "files", "/"]].concat());
+    let taken = refused(&site);
+    assert!(taken.contains("container `squatter`"), "{taken}");
+    engine.docker(&["rm", "--force", "squatter"]);
+
     let done = site.run(INSTALL).expect(0);
     let access_told = done.json()["access"].clone();
     assert_eq!(access_told["url"], format!("https://{NAME}:{port}"));

@@ -17,9 +17,9 @@ use e2e::root;
 use installer_plan::docker::{self, DockerFacts, Engine, ImageFact, ImageStanding};
 use installer_plan::host::{Level, plan, plan_uninstall};
 use installer_plan::{
-    AccessFacts, Action, AddressFact, CertificateFact, CertificateFacts, DataDirectory, Disk,
-    Facts, HostAction, Machine, OwnCertificate, OwnFact, Owned, PathFact, PortFact, Promise,
-    Receipt, SecretFact, ServiceFact, ServiceManager, Standing, Writable, digest_of, show,
+    AccessFacts, Action, CertificateFact, CertificateFacts, DataDirectory, Disk, Facts, HostAction,
+    Machine, Owned, PathFact, PortFact, Promise, Receipt, SecretFact, ServiceFact, ServiceManager,
+    Writable, digest_of, show,
 };
 use installer_render::docker::Component;
 use installer_render::host::Program;
@@ -320,107 +320,6 @@ fn a_vault_is_published_on_a_host_as_its_golden_text_says() {
         })
         .collect();
     assert!(matches!(units.as_slice(), [unit] if !unit.contains("IPAddressDeny")));
-}
-
-#[test]
-fn what_stands_in_the_way_of_publishing_is_found() {
-    let own = |standing, uncovered: &[&str]| AccessFacts {
-        own: Some(OwnCertificate::Usable(OwnFact {
-            fingerprint: "AB:CD".into(),
-            not_after: "2026-01-01T00:00:00Z".into(),
-            standing,
-            uncovered: uncovered.iter().map(ToString::to_string).collect(),
-            in_place: false,
-        })),
-        ..AccessFacts::default()
-    };
-    let at = |address| AccessFacts {
-        address: Some(address),
-        ..AccessFacts::default()
-    };
-    let files = "{ certificate: own.crt, key: own.key }";
-    let acme = "{ acme: { directory: https://a/dir, ca_file: a.crt } }";
-    let roots = AccessFacts {
-        roots: Some(Err("cannot read it".into())),
-        ..AccessFacts::default()
-    };
-    let cases = [
-        ("192.168.1.5:8443", "internal", AccessFacts::default(), ""),
-        (
-            "0.0.0.0:8443",
-            "internal",
-            AccessFacts::default(),
-            "address-everywhere",
-        ),
-        ("192.168.1.5:8443", "internal", at(AddressFact::Free), ""),
-        (
-            "192.168.1.5:8443",
-            "internal",
-            at(AddressFact::Foreign),
-            "address-foreign",
-        ),
-        (
-            "192.168.1.5:8443",
-            "internal",
-            at(AddressFact::Taken("program `nginx`".into())),
-            "address-taken",
-        ),
-        ("192.168.1.5:8443", files, own(Standing::Valid, &[]), ""),
-        (
-            "192.168.1.5:8443",
-            files,
-            own(Standing::EndsSoon, &[]),
-            "certificate-ends",
-        ),
-        (
-            "192.168.1.5:8443",
-            files,
-            own(Standing::Ended, &[]),
-            "certificate-ended",
-        ),
-        (
-            "192.168.1.5:8443",
-            files,
-            own(Standing::NotYet, &[]),
-            "certificate-early",
-        ),
-        (
-            "192.168.1.5:8443",
-            files,
-            own(Standing::Valid, &["x"]),
-            "certificate-names",
-        ),
-        ("192.168.1.5:443", acme, AccessFacts::default(), ""),
-        ("192.168.1.5:443", acme, roots, "acme-roots"),
-        (
-            "192.168.1.5:8443",
-            acme,
-            AccessFacts::default(),
-            "acme-port",
-        ),
-    ];
-    for (address, tls, access, wanted) in cases {
-        let text = format!(
-            "version: 1\nsite: s\ntarget: docker\ncameras: [ {{ name: a, test: scene }} ]\n\
-             access: {{ address: \"{address}\", names: [ v.example.org ], tls: {tls} }}\n"
-        );
-        let source = SourceFile {
-            name: "p.yaml",
-            text: &text,
-        };
-        let profile = parse(&source, &Folder("/".into())).unwrap().profile;
-        let facts = DockerFacts {
-            access,
-            ..bare_engine()
-        };
-        let plan = docker::plan(&profile, "/".into(), &facts, Promise::Short).unwrap();
-        let found: Vec<_> = plan
-            .findings
-            .iter()
-            .map(|found| found.id.as_str())
-            .collect();
-        assert_eq!(found.join(" "), wanted, "{address} {tls}");
-    }
 }
 
 #[test]

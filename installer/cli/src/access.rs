@@ -1,6 +1,8 @@
 //! Where the vault is reached, and by what a browser knows it.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use installer_plan::CertificateFacts;
 use installer_plan::docker::ContainerState;
@@ -32,10 +34,9 @@ pub(crate) fn report(site: &Site, seen: &Seen) -> Option<AccessReport> {
         Seen::Docker(seen) => on_engine(site, seen),
         Seen::Host(seen) => {
             let access = site.profile.access.as_ref()?;
-            let vault = seen.facts.services.get("vault");
-            // It looks for nobody who is not a vault: ours holds the address, or nobody does.
-            let held = seen.facts.access.address.is_none();
-            let published = held && vault.is_some_and(|vault| vault.running);
+            // Told to listen there, and somebody answers.
+            let told = seen.facts.access.address.is_none();
+            let published = told && answers(access.address);
             Some(made(access, published, &seen.facts.certificates))
         }
     }
@@ -48,6 +49,15 @@ pub(crate) fn on_engine(site: &Site, seen: &OnEngine) -> Option<AccessReport> {
         fact.state == ContainerState::Running && fact.published.contains(&access.address)
     });
     Some(made(access, published, &facts.certificates))
+}
+
+fn answers(mut address: SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }
 
 fn made(access: &Access, published: bool, certificates: &CertificateFacts) -> AccessReport {

@@ -203,3 +203,103 @@ fn listed(names: &BTreeSet<String>) -> String {
     let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use installer_spec::{MemoryLists, SourceFile, parse};
+
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_way_of_publishing_is_found() {
+        let own = |standing, uncovered: &[&str]| AccessFacts {
+            own: Some(OwnCertificate::Usable(OwnFact {
+                fingerprint: "AB:CD".into(),
+                not_after: "2026-01-01T00:00:00Z".into(),
+                standing,
+                uncovered: uncovered.iter().map(ToString::to_string).collect(),
+                in_place: false,
+            })),
+            ..AccessFacts::default()
+        };
+        let at = |address| AccessFacts {
+            address: Some(address),
+            ..AccessFacts::default()
+        };
+        let files = "{ certificate: own.crt, key: own.key }";
+        let acme = "{ acme: { directory: https://a/dir, ca_file: a.crt } }";
+        let roots = AccessFacts {
+            roots: Some(Err("cannot read it".into())),
+            ..AccessFacts::default()
+        };
+        let cases = [
+            ("192.168.1.5:8443", "internal", AccessFacts::default(), ""),
+            (
+                "0.0.0.0:8443",
+                "internal",
+                AccessFacts::default(),
+                "address-everywhere",
+            ),
+            ("192.168.1.5:8443", "internal", at(AddressFact::Free), ""),
+            (
+                "192.168.1.5:8443",
+                "internal",
+                at(AddressFact::Foreign),
+                "address-foreign",
+            ),
+            (
+                "192.168.1.5:8443",
+                "internal",
+                at(AddressFact::Taken("program `nginx`".into())),
+                "address-taken",
+            ),
+            ("192.168.1.5:8443", files, own(Standing::Valid, &[]), ""),
+            (
+                "192.168.1.5:8443",
+                files,
+                own(Standing::EndsSoon, &[]),
+                "certificate-ends",
+            ),
+            (
+                "192.168.1.5:8443",
+                files,
+                own(Standing::Ended, &[]),
+                "certificate-ended",
+            ),
+            (
+                "192.168.1.5:8443",
+                files,
+                own(Standing::NotYet, &[]),
+                "certificate-early",
+            ),
+            (
+                "192.168.1.5:8443",
+                files,
+                own(Standing::Valid, &["x"]),
+                "certificate-names",
+            ),
+            ("192.168.1.5:443", acme, AccessFacts::default(), ""),
+            ("192.168.1.5:443", acme, roots, "acme-roots"),
+            (
+                "192.168.1.5:8443",
+                acme,
+                AccessFacts::default(),
+                "acme-port",
+            ),
+        ];
+        for (address, tls, access, wanted) in cases {
+            let text = format!(
+                "version: 1\nsite: s\ntarget: docker\ncameras: [ {{ name: a, test: scene }} ]\n\
+                 access: {{ address: \"{address}\", names: [ v.example.org ], tls: {tls} }}\n"
+            );
+            let source = SourceFile {
+                name: "p.yaml",
+                text: &text,
+            };
+            let profile = parse(&source, &MemoryLists::default()).unwrap().profile;
+            let found = findings(&profile, &access);
+            let found: Vec<_> = found.iter().map(|found| found.id.as_str()).collect();
+            assert_eq!(found.join(" "), wanted, "{address} {tls}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! `stakeout install`: plan, show, confirm, apply, prove.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use futures::StreamExt;
 use futures::stream;
@@ -113,7 +114,7 @@ pub(super) async fn carry_out(
         };
         let mut text = show(&plan);
         if let Some(access) = &unchanged.access {
-            text.push_str(&format!("{access}\n"));
+            writeln!(text, "{access}").expect("invariant: a String takes any text");
         }
         context.printer.result(&text, &unchanged);
         return Ok(Exit::Done);
@@ -310,7 +311,7 @@ fn finish(
         let end = format!("Site {} records. Data in {}.", site.profile.site, site.data);
         text.push_str(&end);
         if let Some(access) = &installed.access {
-            text.push_str(&format!("\n{access}"));
+            write!(text, "\n{access}").expect("invariant: a String takes any text");
         }
         context.printer.result(&text, &installed);
         return Ok(Exit::Done);
