@@ -175,6 +175,14 @@ fn a_vault_is_published_where_it_is_asked_for_and_nowhere_else() {
         "{status}"
     );
 
+    // One camera more joins the vault to one network more, and it is reached as before.
+    let more = profile("open", &access(port, "internal"));
+    let more = more.replace("[ {", "[ { name: aaa, test: scene }, {");
+    site.write_profile(&more);
+    site.run(INSTALL).expect(0);
+    assert_eq!(published(&engine), [format!("127.0.0.1:{port}->8444/tcp")]);
+    assert!(get(port, NAME, &trust).is_some());
+
     // Without the key, nothing is published any more, and the old footage is still there.
     let before: BTreeSet<_> = recordings(&site.data().join("recordings"))
         .into_iter()
@@ -272,6 +280,29 @@ fn an_owners_certificate_is_judged_shown_and_exchanged_without_a_restart() {
     assert!(get(port, NAME, &certificate).is_some());
     assert_eq!(life(&engine, "stakeout.owned.vault"), vault);
     assert!(!before.is_empty() && footage().is_superset(&before));
+
+    // Killed after whatever effect: one of the two whole pairs is shown, and the next run ends it.
+    let quiet = ["install", "--yes", "--output", "json", "--no-verify"];
+    let mut kills = 0;
+    loop {
+        let old = shown(port);
+        make_pair(site.folder(), "own", NAME, 2092);
+        let mut command = site.command(&quiet);
+        command.env("STAKEOUT_TEST_CRASH_AFTER", (kills + 1).to_string());
+        let killed = command.output().unwrap().status.code().is_none();
+        let between = shown(port);
+        let told = site.run(&quiet).expect(0).json()["access"]["fingerprint"].clone();
+        assert!(between == old || told == between, "after {kills} effects");
+        wait_until(PATIENCE, "the new certificate is shown", || {
+            told == shown(port)
+        });
+        if !killed {
+            break;
+        }
+        kills += 1;
+    }
+    assert!(kills >= 4, "{kills}");
+    assert_eq!(life(&engine, "stakeout.owned.vault"), vault);
 
     // And back to the site's own authority, by the same way.
     site.write_profile(&profile("owned", &access(port, "internal")));
