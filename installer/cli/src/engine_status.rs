@@ -10,6 +10,7 @@ use installer_plan::docker::{ContainerState, FILES, Ownership, object_name};
 use installer_plan::human_bytes;
 use serde::Serialize;
 
+use crate::access::{self, AccessReport};
 use crate::error::CommandError;
 use crate::peers::on_engine;
 use crate::site::Site;
@@ -30,6 +31,8 @@ pub(crate) struct EngineStatus {
     /// Where the footage lies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) disk: Option<DiskReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access: Option<AccessReport>,
 }
 
 /// A disk with less than this much is full: agents delete what waits for the vault to go on, and
@@ -102,6 +105,7 @@ impl EngineStatus {
             && self.services.iter().all(|service| service.well)
             && self.cameras.iter().all(|camera| camera.receiving)
             && !self.disk.is_some_and(|disk| disk.is_full())
+            && self.access.as_ref().is_none_or(|access| access.published)
     }
 }
 
@@ -193,6 +197,7 @@ pub(crate) async fn read(site: &Site, seen: &OnEngine) -> Result<EngineStatus, C
         cameras,
         vault,
         disk,
+        access: access::on_engine(site, seen),
     })
 }
 
@@ -260,6 +265,9 @@ pub(crate) fn text(status: &EngineStatus) -> String {
         if let Some(fingerprint) = &vault.fingerprint {
             line(format_args!("  its certificate: SHA-256 {fingerprint}"));
         }
+    }
+    if let Some(access) = &status.access {
+        line(format_args!("{access}"));
     }
     text
 }

@@ -247,7 +247,14 @@ impl Site {
         let profile = Some(&self.profile);
         match target {
             Target::Host => {
-                let seen = observe(site, profile, logins, &self.data, &self.programs)?;
+                let seen = observe(
+                    site,
+                    profile,
+                    &self.folder,
+                    logins,
+                    &self.data,
+                    &self.programs,
+                )?;
                 Ok(Seen::Host(Box::new(seen)))
             }
             Target::Docker => {
@@ -256,6 +263,7 @@ impl Site {
                 let wanted = Wanted {
                     site,
                     profile,
+                    folder: &self.folder,
                     logins,
                     data: &self.data,
                     images: &images,
@@ -331,14 +339,17 @@ pub(crate) fn world(
     seen: &Seen,
 ) -> AnyWorld {
     match seen {
-        Seen::Host(seen) => AnyWorld::Host(Box::new(HostWorld::new(
-            site,
-            data,
-            seen.facts.machine.manager,
-            logins,
-            context.effects(),
-            context.interrupted.clone(),
-        ))),
+        Seen::Host(seen) => {
+            let world = HostWorld::new(
+                site,
+                data,
+                seen.facts.machine.manager,
+                logins,
+                context.effects(),
+                context.interrupted.clone(),
+            );
+            AnyWorld::Host(Box::new(world.with_certificate(seen.own.clone())))
+        }
         Seen::Docker(seen) => {
             let facts = &seen.observed.facts;
             let agent = facts.images.get(&Component::Agent);
@@ -354,6 +365,7 @@ pub(crate) fn world(
                         source: image.source.clone(),
                     }
                 }),
+                own: seen.observed.own.clone(),
             };
             AnyWorld::Docker(Box::new(DockerWorld::new(
                 seen.connection.clone(),

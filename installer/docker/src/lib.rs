@@ -5,7 +5,6 @@
 //! and nothing without this installation's labels is touched. It must not know what is wanted.
 //! Start at [`observe()`] and [`DockerWorld`].
 
-mod certificate;
 mod connect;
 mod container;
 mod control;

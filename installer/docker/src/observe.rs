@@ -1,24 +1,25 @@
 //! Facts of an engine, read and never written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary, PortSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::future::join_all;
-use installer_engine::{Logins, secret};
+use installer_engine::{Logins, certificate, collide, look_at_address, read_access, secret};
 use installer_image::build::CATALOGUE_LABEL;
+use installer_pki::Pair;
 use installer_plan::docker::{
     ContainerFact, ContainerState, DockerFacts, Engine, FILES, ImageFact, ImageObstacle,
     ImageSource, ImageStanding, NetworkFact, Ownership, is_of_site, label, object_name,
 };
-use installer_plan::{Disk, PathFact, Receipt};
+use installer_plan::{AddressFact, Disk, PathFact, Receipt};
 use installer_render::docker::Component;
 use installer_render::{Layout, SecretName, stores};
 use installer_spec::Profile;
 use rustix::fs::statvfs;
 
-use crate::certificate;
 use crate::connect::Connection;
 use crate::control::{Control, read_control};
 use crate::error::DockerError;
@@ -33,6 +34,8 @@ pub struct Wanted<'a> {
     pub site: &'a str,
     /// Absent, only what is there is read, which is enough to take it away.
     pub profile: Option<&'a Profile>,
+    /// The profile's: relative paths in it start there.
+    pub folder: &'a Utf8Path,
     pub logins: &'a Logins,
     pub data: &'a Utf8Path,
     /// Reference, ID and source of each image of this release.
@@ -60,6 +63,8 @@ pub struct DockerObserved {
     pub(crate) secrets: BTreeMap<String, String>,
     /// What the site's parts trust.
     pub trust: Option<String>,
+    /// The owner's certificate and key, as they lie beside the profile.
+    pub own: Option<Pair>,
     /// All images that the engine has, by ID, each with the version of the catalogue's tables that
     /// a vault in it writes.
     images: BTreeMap<String, Option<u32>>,
@@ -187,6 +192,26 @@ pub async fn observe(
         .list_images(Some(ListImagesOptions::default()))
         .await
         .map_err(|source| DockerError::engine("list its images", source))?;
+    let (mut access, own) = match wanted.profile {
+        Some(profile) => {
+            let kept = certificate::shown_to_others(&control.texts, &layout);
+            read_access(profile, wanted.folder, kept.as_ref())
+        }
+        None => Default::default(),
+    };
+    let containers: BTreeMap<_, _> = summaries
+        .into_iter()
+        .map(|(name, summary)| (name, container_fact(summary, wanted.site, &installation)))
+        .collect();
+    let published = |address: SocketAddr| {
+        let mut all = containers.values().flat_map(|fact| &fact.published);
+        all.any(|other| collide(*other, address))
+    };
+    if let Some(wanted) = wanted.profile.and_then(|profile| profile.access.as_ref())
+        && !published(wanted.address)
+    {
+        access.address = address_fact(connection, wanted.address).await?;
+    }
     let disk = connection
         .is_local()
         .then(|| read_disk(wanted.data))
@@ -199,16 +224,14 @@ pub async fn observe(
         data: wanted.data.to_owned(),
         disk,
         networks: read_networks(connection, wanted.site, &installation).await?,
-        containers: summaries
-            .into_iter()
-            .map(|(name, summary)| (name, container_fact(summary, wanted.site, &installation)))
-            .collect(),
+        containers,
         images,
         owner: owner(receipt.as_ref()),
         paths: paths(control.paths, receipt.as_ref()),
         secrets,
         missing_logins,
-        certificates: certificate::facts(&control.texts),
+        certificates: certificate::facts(&control.texts, &layout),
+        access,
         cameras: receipt
             .as_ref()
             .map(|receipt| receipt.rates.clone())
@@ -224,6 +247,7 @@ pub async fn observe(
         states,
         secrets: values.collect(),
         trust: control.texts.get(&layout.trust().join("ca.crt")).cloned(),
+        own,
         images: found_images
             .into_iter()
             .map(|image| {
@@ -328,6 +352,39 @@ fn ownership(
     }
 }
 
+/// Addresses of the machine that are passed on to a container.
+fn published(ports: &[PortSummary]) -> impl Iterator<Item = SocketAddr> {
+    ports.iter().filter_map(|port| {
+        let ip = port.ip.as_deref()?.parse().ok()?;
+        Some(SocketAddr::new(ip, port.public_port?))
+    })
+}
+
+/// Whether the engine could publish there: it knows its containers, and this machine its programs.
+async fn address_fact(
+    connection: &Connection,
+    address: SocketAddr,
+) -> Result<Option<AddressFact>, DockerError> {
+    let running = connection
+        .docker
+        .list_containers(None::<ListContainersOptions>)
+        .await
+        .map_err(|source| DockerError::engine("list its containers", source))?;
+    let holder = running.iter().find(|summary| {
+        let ports = summary.ports.as_deref().unwrap_or_default();
+        published(ports).any(|other| collide(other, address))
+    });
+    if let Some(holder) = holder {
+        let name = holder.names.iter().flatten().next();
+        let name = name.map_or("", |name| name.trim_start_matches('/'));
+        return Ok(Some(AddressFact::Taken(format!("container `{name}`"))));
+    }
+    Ok(connection
+        .is_local()
+        .then(|| look_at_address(address))
+        .flatten())
+}
+
 fn container_fact(summary: ContainerSummary, site: &str, installation: &str) -> ContainerFact {
     let unwell = summary
         .status
@@ -352,6 +409,7 @@ fn container_fact(summary: ContainerSummary, site: &str, installation: &str) -> 
             .and_then(|labels| labels.get(label::DIGEST).cloned()),
         image: summary.image_id.unwrap_or_default(),
         networks: networks.into_keys().collect::<BTreeSet<_>>(),
+        published: published(summary.ports.as_deref().unwrap_or_default()).collect(),
     }
 }
 

@@ -16,13 +16,15 @@ use bollard::query_parameters::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::StreamExt;
-use installer_engine::{EffectError, ErrorKind, Logins, Primitives, Probe, World, secret};
+use installer_engine::{
+    EffectError, ErrorKind, Logins, Primitives, Probe, World, certificate, secret,
+};
+use installer_pki::Pair;
 use installer_plan::docker::{ContainerSpec, DockerAction, FILES, ImageSource, label, object_name};
 use installer_plan::{Action, Condition, Receipt};
 use installer_render::docker::{Component, Reach};
 use installer_render::Layout;
 
-use crate::certificate;
 use crate::connect::Connection;
 use crate::container::body;
 use crate::control::{Control, read_control};
@@ -44,6 +46,8 @@ pub struct SiteOnEngine {
     pub data: Utf8PathBuf,
     pub installation: String,
     pub agent_image: AgentImage,
+    /// The owner's certificate and key.
+    pub own: Option<Pair>,
 }
 
 /// The agent's image, through which files are reached.
@@ -240,15 +244,19 @@ impl DockerWorld {
                 owner,
             } => {
                 let control = self.control().await?;
-                let authority = certificate::read_pair(
-                    &control.texts,
-                    &certificate::authority_paths(authority),
-                );
-                let authority = authority.ok_or_else(|| {
-                    let operation = "the site's certificate authority is gone";
-                    EffectError::new(ErrorKind::Conflict, operation)
-                })?;
+                let authority = certificate::authority(&control.texts, authority)?;
                 let pair = certificate::issue(&authority, service, names)?;
+                let paths = (folder.join(certificate), folder.join(key));
+                self.write_pair((&paths.0, &paths.1), &pair, *owner).await
+            }
+            DockerAction::InstallCertificate {
+                fingerprint,
+                certificate,
+                key,
+                folder,
+                owner,
+            } => {
+                let pair = certificate::planned(self.place.own.as_ref(), fingerprint)?;
                 let paths = (folder.join(certificate), folder.join(key));
                 self.write_pair((&paths.0, &paths.1), &pair, *owner).await
             }
@@ -306,7 +314,7 @@ impl DockerWorld {
     async fn write_pair(
         &mut self,
         (certificate, key): (&Utf8Path, &Utf8Path),
-        pair: &installer_pki::Pair,
+        pair: &Pair,
         owner: u32,
     ) -> Result<(), EffectError> {
         let secret = pair.key.expose().to_owned();
@@ -406,6 +414,7 @@ impl DockerWorld {
             | DockerAction::MakeSecret { .. }
             | DockerAction::MakeAuthority { .. }
             | DockerAction::IssueCertificate { .. }
+            | DockerAction::InstallCertificate { .. }
             | DockerAction::WriteFile { .. }
             | DockerAction::RemoveFile { .. }
             | DockerAction::RemoveDirectory { .. }

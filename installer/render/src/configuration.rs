@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use vault_api::{AccountConfig, TlsConfig, VaultConfig};
 
+use crate::access::public;
 use crate::secret::SecretOrigin;
 use crate::store::{integrations, provider, store_secrets};
 
@@ -131,6 +132,10 @@ pub(crate) trait Placement {
     /// The folder out of which the vault takes agents' files by rename; absent where they share
     /// no disk and agents send them.
     fn handoff(&self) -> Option<Utf8PathBuf>;
+    /// Where the vault listens for those who come by `access` to an address of the machine.
+    fn public(&self, address: SocketAddr) -> SocketAddr;
+    /// Folder of the certificate that they are shown.
+    fn access_folder(&self) -> Utf8PathBuf;
 }
 
 pub(crate) fn json<T: Serialize>(value: &T) -> String {
@@ -151,6 +156,7 @@ pub(crate) fn vault_config(place: &impl Placement, service: &str) -> VaultConfig
             certificate: files.certificate,
             key: files.key,
         }),
+        public: public(place),
         data: place.vault_data(),
         admin_token_file: place.secret("vault-admin-token"),
         account: AccountConfig {

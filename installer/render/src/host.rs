@@ -9,6 +9,7 @@ use installer_spec::{Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::access::{ACCESS, acme_folder};
 use crate::configuration::{
     Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
     agent_memory_mib, camera_secret, json, service_names, test_camera_of, vault_config,
@@ -145,6 +146,14 @@ impl Placement for Inputs<'_> {
     fn handoff(&self) -> Option<Utf8PathBuf> {
         Some(self.layout.agents())
     }
+
+    fn public(&self, address: SocketAddr) -> SocketAddr {
+        address
+    }
+
+    fn access_folder(&self) -> Utf8PathBuf {
+        self.layout.certificate(ACCESS)
+    }
 }
 
 /// Base of the vault's API on this host.
@@ -160,6 +169,7 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Service {
     if inputs.profile.storage.provider == Provider::Filesystem {
         writable.insert(1, layout.recordings());
     }
+    writable.extend(acme_folder(inputs));
     Service {
         role: Role::Vault,
         description: "stakeout vault".to_owned(),

@@ -5,6 +5,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 
+use crate::access::AccessDocument;
 use crate::profile::{
     Broker, Camera, Credentials, EventSink, Isolation, Keeper, Profile, Provider, Record, Source,
     Storage, TargetChoice, TestSource, When,
@@ -43,6 +44,11 @@ pub(crate) struct Document {
     /// Who hears of new recordings. Needs the vault.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     events: Vec<EventDocument>,
+    /// Where people and other machines reach the vault; without it, nothing is published. Needs the
+    /// vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AccessDocument")]
+    access: Option<AccessDocument>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -405,6 +411,7 @@ impl From<&Profile> for Document {
             cameras: profile.cameras.iter().map(CameraDocument::from).collect(),
             storage: StorageDocument::from(&profile.storage),
             events: profile.events.iter().map(EventDocument::from).collect(),
+            access: profile.access.as_ref().map(AccessDocument::from),
         }
     }
 }

@@ -13,12 +13,9 @@ pub(crate) struct Keys {
 pub(crate) const PROFILE: Keys = Keys {
     owner: "the top level",
     known: &[
-        "version", "site", "target", "agents", "cameras", "storage", "events",
+        "version", "site", "target", "agents", "cameras", "storage", "events", "access",
     ],
-    later: &[(
-        "access",
-        "take it out: agents and vault listen on this machine only",
-    )],
+    later: &[],
 };
 pub(crate) const AGENTS: Keys = Keys {
     owner: "`agents`",
@@ -84,7 +81,33 @@ pub(crate) const EVENT: Keys = Keys {
         ("sqs", USE_OTHERS),
     ],
 };
-pub(crate) const ALL: [Keys; 7] = [PROFILE, AGENTS, CAMERA, CREDENTIALS, RECORD, STORAGE, EVENT];
+pub(crate) const ACCESS: Keys = Keys {
+    owner: "`access`",
+    known: &["address", "names", "tls"],
+    later: &[],
+};
+pub(crate) const TLS: Keys = Keys {
+    owner: "`tls`",
+    known: &["certificate", "key", "acme"],
+    later: &[],
+};
+pub(crate) const ACME: Keys = Keys {
+    owner: "`acme`",
+    known: &["directory", "email", "ca_file"],
+    later: &[],
+};
+pub(crate) const ALL: [Keys; 10] = [
+    PROFILE,
+    AGENTS,
+    CAMERA,
+    CREDENTIALS,
+    RECORD,
+    STORAGE,
+    EVENT,
+    ACCESS,
+    TLS,
+    ACME,
+];
 
 /// Columns of a CSV list.
 pub(crate) const COLUMNS: [&str; 11] = [
@@ -149,6 +172,9 @@ mod tests {
             (RECORD, vec!["RecordTimes"]),
             (STORAGE, vec!["Storage", "S3Storage"]),
             (EVENT, vec!["WebhookEvent", "MqttEvent", "AmqpEvent"]),
+            (ACCESS, vec!["Access"]),
+            (TLS, vec!["OwnCertificate", "AcmeCertificate"]),
+            (ACME, vec!["Acme"]),
         ] {
             let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();
             assert_eq!(keys(&names), known, "{names:?}");

@@ -17,6 +17,9 @@ pub struct VaultConfig {
     /// HTTPS; plain HTTP if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
+    /// A second place where the API is served, for people and other machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<PublicConfig>,
     /// Directory that this process owns: catalogue, outbox, staging.
     pub data: Utf8PathBuf,
     /// File with the bearer token of the read and admin API.
@@ -30,6 +33,15 @@ pub struct VaultConfig {
     pub mqtt: Vec<MqttConfig>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub amqp: Vec<AmqpConfig>,
+}
+
+/// Never plain HTTP, and never a reason for the vault to stop: where the address or the certificate
+/// is missing, it is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicConfig {
+    pub listen: SocketAddr,
+    pub tls: TlsConfig,
 }
 
 /// Where the certificate of the API comes from.

@@ -44,10 +44,14 @@ pub(crate) enum Fault {
 pub(crate) fn judge(config: &VaultConfig) -> Result<(), Fault> {
     judge_integrations(config)?;
     judge_provider(config)?;
-    if let Some(TlsConfig::Acme {
-        directory, domains, ..
-    }) = &config.tls
-    {
+    let public = config.public.as_ref().map(|public| &public.tls);
+    for tls in config.tls.iter().chain(public) {
+        let TlsConfig::Acme {
+            directory, domains, ..
+        } = tls
+        else {
+            continue;
+        };
         judge_address("the ACME authority", directory, &["https"])?;
         if domains.is_empty() {
             return Err(Fault::NoDomain);
@@ -244,7 +248,13 @@ mod tests {
                 serde_json::json!({"directory": directory, "domains": domains, "cache": "/c"});
             ("tls", serde_json::json!({ "acme": acme }))
         };
+        let public = |(tls, value): (&str, serde_json::Value)| {
+            let public = serde_json::json!({"listen": "0.0.0.0:8444", tls: value});
+            ("public", public)
+        };
         for ((part, value), wanted) in [
+            (public(acme("https://a/dir", &["v.example.org"])), None),
+            (public(acme("https://a/dir", &[])), Some("domain")),
             (
                 s3(&[("prefix", "a/b"), ("endpoint", "https://h:9000")]),
                 None,

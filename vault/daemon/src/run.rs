@@ -18,6 +18,7 @@ use vault_storage::{FilesystemProvider, Provider, S3Provider, S3Settings};
 
 use crate::integrations::Integrations;
 use crate::judge::judge;
+use crate::public;
 use crate::secret::{make_folder, read_name, read_secret};
 use crate::tls;
 
@@ -183,6 +184,11 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
         // Either end of the channel means the same.
         drop(stopped.await);
     };
+    let (end_public, public_ends) = tokio::sync::watch::channel(());
+    let public = config
+        .public
+        .clone()
+        .map(|public| tokio::spawn(public::serve(public, Arc::clone(&vault), public_ends)));
     let router = router(Arc::clone(&vault));
     let mut server = match &config.tls {
         None => {
@@ -202,8 +208,14 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
         }
     }
     vault.stop();
-    drop(stop);
-    if tokio::time::timeout(STOP_PATIENCE, server).await.is_err() {
+    drop((stop, end_public));
+    let ended = async {
+        if let Some(public) = public {
+            drop(public.await);
+        }
+        drop(server.await);
+    };
+    if tokio::time::timeout(STOP_PATIENCE, ended).await.is_err() {
         tracing::warn!("requests were cut off");
     }
     let catalogue = vault.catalogue();

@@ -61,6 +61,7 @@ pub(super) async fn run(arguments: args::Init, context: &Context) -> Result<Exit
         },
         cameras: wanted.iter().map(|one| one.camera.clone()).collect(),
         storage: storage(&arguments)?,
+        access: None,
         events: Vec::new(),
     };
     write(profile, &wanted, context).await

@@ -120,7 +120,14 @@ impl Place {
         let logins = Logins::new();
         match self.target {
             Target::Host => {
-                let seen = observe(&self.site, None, &logins, &self.data, &programs)?;
+                let seen = observe(
+                    &self.site,
+                    None,
+                    Utf8Path::new(""),
+                    &logins,
+                    &self.data,
+                    &programs,
+                )?;
                 Ok(Seen::Host(Box::new(seen)))
             }
             Target::Docker => {
@@ -129,6 +136,7 @@ impl Place {
                 let wanted = Wanted {
                     site: &self.site,
                     profile: None,
+                    folder: Utf8Path::new(""),
                     logins: &logins,
                     data: &self.data,
                     images: &images,

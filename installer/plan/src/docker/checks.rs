@@ -5,6 +5,7 @@ use installer_render::docker::Site;
 use installer_spec::{Profile, Source};
 
 use super::{DockerFacts, ImageObstacle, ImageStanding, Ownership};
+use crate::access;
 use crate::check::{Finding, Severity, login_missing, storage_moved};
 use crate::show::human_bytes;
 use crate::storage::{Promise, StorageEstimate, retention_finding};
@@ -158,6 +159,7 @@ pub(super) fn findings(
     }
     let layout = Layout::with_control("");
     found.extend(storage_moved(profile, facts.receipt.as_ref(), &layout));
+    found.extend(access::findings(profile, &facts.access));
     found.extend(warnings(facts, site, storage, promise));
     found
 }

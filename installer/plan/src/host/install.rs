@@ -64,6 +64,7 @@ pub fn plan(
     draft.directories();
     draft.programs(&programs);
     draft.secrets(&secrets);
+    draft.certificates();
     draft.files(&services);
     draft.stop_unwanted(&services);
     draft.start(&services);

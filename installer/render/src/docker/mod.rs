@@ -13,6 +13,7 @@ use installer_spec::{Keeper, Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::access::{ACCESS, access_certificate, acme_folder};
 use crate::configuration::{
     Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
     agent_memory_mib, agent_of, camera_secret, cameras_of, json, secret_purposes, service_names,
@@ -70,6 +71,9 @@ impl Component {
     }
 }
 
+/// Where the vault listens for those who come by `access`.
+pub const PUBLIC_PORT: u16 = 8444;
+
 /// One container of the site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
@@ -86,11 +90,20 @@ pub struct Container {
     /// Names of [`Network`]s. The first has the way out.
     pub networks: Vec<String>,
     pub mounts: Vec<Mount>,
+    /// Where the machine passes connections on to a port of the container.
+    pub published: Option<Published>,
     /// Read from a mounted file; a change of it is a change of the container.
     pub config: Option<RenderedFile>,
     /// Asked inside the container, exit code 0 when it is well.
     pub health: Vec<String>,
     pub limits: Limits,
+}
+
+/// A port of a container at an address of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    pub address: SocketAddr,
+    pub port: u16,
 }
 
 /// A part of the site's data that a container sees.
@@ -135,7 +148,8 @@ pub enum Reach {
     Outside,
 }
 
-/// Services that have a certificate of the site's authority, each with the names in it.
+/// Services that have a certificate of the site's authority, each with the names in it; [`ACCESS`]
+/// is among them where the vault shows such a one to others.
 pub fn certificates(profile: &Profile) -> BTreeMap<String, BTreeSet<String>> {
     let mut certificates = BTreeMap::new();
     if profile.storage.keeper == Keeper::Vault {
@@ -147,6 +161,7 @@ pub fn certificates(profile: &Profile) -> BTreeMap<String, BTreeSet<String>> {
         let names = [store.name(), "localhost", "127.0.0.1"].map(str::to_owned);
         certificates.insert(store.name().to_owned(), BTreeSet::from(names));
     }
+    certificates.extend(access_certificate(profile));
     certificates
 }
 
@@ -269,6 +284,14 @@ impl Placement for Inputs<'_> {
     fn handoff(&self) -> Option<Utf8PathBuf> {
         None
     }
+
+    fn public(&self, _address: SocketAddr) -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PUBLIC_PORT)
+    }
+
+    fn access_folder(&self) -> Utf8PathBuf {
+        Self::layout().certificate(ACCESS)
+    }
 }
 
 fn mount(target: Utf8PathBuf, access: MountAccess) -> Mount {
@@ -304,6 +327,13 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         Inputs::layout().certificate(&name),
         MountAccess::Read,
     ));
+    if inputs.profile.access.is_some() {
+        let may = match acme_folder(inputs) {
+            Some(_) => MountAccess::Write,
+            None => MountAccess::Read,
+        };
+        mounts.push(mount(inputs.access_folder(), may));
+    }
     mounts.push(mount(inputs.vault_data(), MountAccess::Write));
     if inputs.profile.storage.provider == Provider::Filesystem {
         mounts.push(mount(inputs.recordings(), MountAccess::Write));
@@ -329,6 +359,10 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         scratch: Vec::new(),
         networks,
         mounts,
+        published: inputs.profile.access.as_ref().map(|access| Published {
+            address: access.address,
+            port: PUBLIC_PORT,
+        }),
         health: ["stakeout-vault", "health", "--config", config.path.as_str()]
             .map(str::to_owned)
             .to_vec(),
@@ -373,6 +407,7 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Container {
         scratch: Vec::new(),
         networks: vec![name.clone()],
         mounts,
+        published: None,
         health: ["stakeout-agent", "health", "--config", config.path.as_str()]
             .map(str::to_owned)
             .to_vec(),
@@ -425,6 +460,7 @@ fn test_camera(inputs: &Inputs<'_>, name: String) -> Container {
         scratch: Vec::new(),
         networks: vec![agent],
         mounts,
+        published: None,
         config: None,
         health: vec![
             "stakeout-agent".to_owned(),

@@ -94,6 +94,7 @@ fn base(store: Store, image: Component) -> Container {
             Inputs::layout().certificate(store.name()),
             MountAccess::Read,
         )],
+        published: None,
         config: None,
         health: Vec::new(),
         limits: Limits {

@@ -3,6 +3,7 @@
 //! Each checker returns what it could make of its node and reports the rest; a profile comes out
 //! only when nothing was reported as an error.
 
+mod access;
 mod camera;
 mod event;
 mod list;

@@ -95,6 +95,7 @@ impl Checker<'_> {
         let events = fields
             .get("events")
             .map_or(Some(Vec::new()), |node| self.events(node));
+        let access = fields.get("access").map(|node| self.access(node));
         self.check_keeper(&fields, storage.as_ref());
         Some(Profile {
             site: site?,
@@ -105,6 +106,7 @@ impl Checker<'_> {
             cameras: cameras?,
             storage: storage?,
             events: events?,
+            access: access.map_or(Some(None), |a| a.map(Some))?,
         })
     }
 
@@ -199,7 +201,7 @@ impl Checker<'_> {
         None
     }
 
-    /// Only the vault sends events.
+    /// Only the vault sends events and is reached from elsewhere.
     fn check_keeper(&mut self, fields: &Fields<'_>, storage: Option<&Storage>) {
         let without_vault = storage.is_some_and(|s| s.keeper == Keeper::Agent);
         let wants_events = fields
@@ -211,6 +213,14 @@ impl Checker<'_> {
                 "events",
                 "events are sent by the vault, and `storage.keeper: agent` leaves it out",
                 "write `keeper: vault`, or take `events` out",
+            );
+        }
+        if without_vault && fields.has("access") {
+            self.error(
+                fields.key_place("access"),
+                "access",
+                "it is the vault that is reached, and `storage.keeper: agent` leaves it out",
+                "write `keeper: vault`, or take `access` out",
             );
         }
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::files::{Folder, message};
 use installer_spec::{
-    Agents, Broker, Camera, Credentials, EventSink, Isolation, Keeper, Login, MemoryLists, Parsed,
-    Profile, Provider, Record, S3, Source, SourceFile, Storage, TargetChoice, TestSource, When,
-    parse, to_yaml,
+    Access, AccessTls, Acme, Agents, Broker, Camera, Credentials, EventSink, Isolation, Keeper,
+    Login, MemoryLists, Parsed, Profile, Provider, Record, S3, Source, SourceFile, Storage,
+    TargetChoice, TestSource, When, parse, to_yaml,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -46,6 +46,8 @@ fn every_sample_holds_without_a_warning() {
         "motion.yaml",
         "no-vault.yaml",
         "one-camera.yaml",
+        "published.yaml",
+        "stores.yaml",
     ];
     assert_eq!(names, wanted);
     for name in names {
@@ -87,6 +89,7 @@ cameras:
   - { name: t2, test: media/car.MP4 }
 storage: { provider: filesystem, path: /srv/stakeout, keeper: vault, retention: 30d, quota: 2TiB }
 events: [ { webhook: \"https://h/x\" } ]
+access: { address: 192.168.1.5:8443, names: [ Vault.example.org, 10.0.0.1 ], tls: internal }
 ";
     let rtsp = |main: &str, credentials| Source::Rtsp {
         main: url(main),
@@ -157,6 +160,11 @@ events: [ { webhook: \"https://h/x\" } ]
         events: vec![EventSink::Webhook {
             url: url("https://h/x"),
         }],
+        access: Some(Access {
+            address: "192.168.1.5:8443".parse().expect("an address"),
+            names: vec!["vault.example.org".to_owned(), "10.0.0.1".to_owned()],
+            tls: AccessTls::Internal,
+        }),
     };
     let parsed = good(text);
     assert_eq!(
@@ -347,7 +355,10 @@ fn any_profile() -> impl Strategy<Value = Profile> {
         isolation,
         cameras,
         storage,
-        proptest::collection::vec(any_event(), 0..3),
+        (
+            proptest::collection::vec(any_event(), 0..3),
+            proptest::option::of(any_access()),
+        ),
     )
         .prop_map(
             |(
@@ -356,7 +367,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 isolation,
                 cameras,
                 (path, retention, quota, keeper, provider),
-                events,
+                (events, access),
             )| {
                 Profile {
                     site,
@@ -385,6 +396,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                         Keeper::Vault => events,
                         Keeper::Agent => Vec::new(),
                     },
+                    access: access.filter(|_| keeper == Keeper::Vault),
                 }
             },
         )
@@ -396,6 +408,29 @@ fn any_credentials() -> impl Strategy<Value = Credentials> {
         "[A-Z_][A-Z0-9_]{0,5}".prop_map(Credentials::Environment),
         "\\PC{1,12}".prop_map(|file| Credentials::File(file.into())),
     ]
+}
+
+fn any_access() -> impl Strategy<Value = Access> {
+    let address = (proptest::arbitrary::any::<std::net::IpAddr>(), 1_u16..);
+    let address = address.prop_filter("one machine's", |(ip, _)| !ip.is_unspecified());
+    let file = || "\\PC{1,12}".prop_map(camino::Utf8PathBuf::from);
+    let name = "[a-z]([a-z0-9-]{0,5}[a-z])?\\.org";
+    let names = proptest::collection::btree_set(name, 1..3);
+    let acme = proptest::option::of(file()).prop_map(|ca_file| Acme {
+        directory: url("https://authority/dir"),
+        email: Some("owner@example.org".to_owned()),
+        ca_file,
+    });
+    let tls = prop_oneof![
+        Just(AccessTls::Internal),
+        (file(), file()).prop_map(|(certificate, key)| AccessTls::Files { certificate, key }),
+        acme.prop_map(AccessTls::Acme),
+    ];
+    (address, names, tls).prop_map(|(address, names, tls)| Access {
+        address: address.into(),
+        names: names.into_iter().collect(),
+        tls,
+    })
 }
 
 fn any_provider() -> impl Strategy<Value = Provider> {

@@ -43,6 +43,7 @@ impl Vault {
             site: "site".into(),
             listen: port,
             tls: None,
+            public: None,
             data: root.join("data"),
             admin_token_file: secret("admin", ADMIN),
             account: AccountConfig {
