@@ -13,6 +13,7 @@ pub(super) struct Kept {
     /// See [`recording_id`].
     #[serde(rename = "_id")]
     pub(super) id: String,
+    #[serde(flatten)]
     pub(super) recording: Recording,
     /// The event `recording.stored` is among the events.
     pub(super) told: bool,

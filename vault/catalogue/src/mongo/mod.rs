@@ -180,11 +180,14 @@ impl MongoCatalogue {
                 .build()
         };
         let failed = self.failed("prepare");
-        let (start, camera) = ("recording.start_ms", "recording.camera");
         let recordings = [
-            index(doc! { "gone_ms": 1, start: 1, "_id": 1 }, "time", false),
             index(
-                doc! { "gone_ms": 1, camera: 1, start: 1, "_id": 1 },
+                doc! { "gone_ms": 1, "start_ms": 1, "_id": 1 },
+                "time",
+                false,
+            ),
+            index(
+                doc! { "gone_ms": 1, "camera": 1, "start_ms": 1, "_id": 1 },
                 "camera",
                 false,
             ),
@@ -195,10 +198,13 @@ impl MongoCatalogue {
             index(doc! { "event.recording.id": 1 }, "recording", false),
             index(doc! { "event.at_ms": 1 }, "time", false),
         ];
-        let made = self.recordings.create_indexes(recordings).run();
-        made.map_err(&failed)?;
-        let made = self.events.create_indexes(events).run();
-        made.map_err(&failed)?;
+        // One by one: FerretDB 1 ends the connection where several of a list are there already.
+        for one in recordings {
+            self.recordings.create_index(one).run().map_err(&failed)?;
+        }
+        for one in events {
+            self.events.create_index(one).run().map_err(&failed)?;
+        }
         self.count_on()?;
         self.settle_all()?;
         self.prepared.store(true, Ordering::Release);
@@ -236,7 +242,7 @@ impl MongoCatalogue {
         let rows = self
             .recordings
             .find(filter)
-            .sort(doc! { "recording.start_ms": order, "_id": order })
+            .sort(doc! { "start_ms": order, "_id": order })
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .run()
             .map_err(&failed)?;
@@ -246,27 +252,23 @@ impl MongoCatalogue {
 
     fn sum_up(&self) -> Result<Totals, CatalogueError> {
         let failed = self.failed("sum up");
+        // FerretDB 1 adds up only the first sum of a group, so the other one is a count.
+        let count = self.recordings.count_documents(there()).run();
+        let count = count.map_err(&failed)?;
         let sum = [
             doc! { "$match": there() },
-            doc! { "$group": { "_id": null, "recordings": { "$sum": 1_i64 },
-            "bytes": { "$sum": "$recording.bytes" } } },
+            doc! { "$group": { "_id": null, "bytes": { "$sum": "$bytes" } } },
         ];
         let mut rows = self.recordings.aggregate(sum).run().map_err(&failed)?;
         let row = rows.next().transpose().map_err(&failed)?;
-        let row = row.unwrap_or_default();
-        // Servers differ in the width of sums.
-        let number = |name| {
-            let wide = row.get_i64(name);
-            wide.or_else(|_| row.get_i32(name).map(i64::from))
-                .unwrap_or(0)
-        };
+        let bytes = row.and_then(|row| row.get_i64("bytes").ok());
         let edge = |order| {
             let found = self.list(there(), order, 1)?;
             Ok(found.first().map(|recording| recording.start_ms))
         };
         Ok(Totals {
-            recordings: number("recordings"),
-            bytes: number("bytes"),
+            recordings: i64::try_from(count).unwrap_or(i64::MAX),
+            bytes: bytes.unwrap_or(0),
             oldest_ms: edge(1)?,
             newest_ms: edge(-1)?,
         })
@@ -381,11 +383,11 @@ impl Catalogue for MongoCatalogue {
         self.prepare()?;
         let mut filter = there();
         if let Some(camera) = camera {
-            filter.insert("recording.camera", camera);
+            filter.insert("camera", camera);
         }
         if let Some(PageToken { start_ms, id }) = after {
-            let same = doc! { "recording.start_ms": start_ms, "_id": { "$lt": recording_key(id) } };
-            let before = doc! { "recording.start_ms": { "$lt": start_ms } };
+            let same = doc! { "start_ms": start_ms, "_id": { "$lt": recording_key(id) } };
+            let before = doc! { "start_ms": { "$lt": start_ms } };
             filter.insert("$or", vec![before, same]);
         }
         Ok(page(self.list(filter, -1, limit)?, limit))
