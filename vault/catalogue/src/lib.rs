@@ -151,7 +151,11 @@ pub trait Catalogue: Debug + Send + Sync {
     /// The oldest recordings first.
     fn oldest(&self, limit: usize) -> Result<Vec<Recording>, CatalogueError>;
 
+    /// What another vault did may be missing in it for some minutes.
     fn totals(&self) -> Result<Totals, CatalogueError>;
+
+    /// The next sums miss nothing.
+    fn recount(&self) {}
 
     /// Events after a number in order, of one recording or of all.
     fn events(&self, seq: i64, of: Option<i64>, limit: usize)

@@ -355,7 +355,7 @@ impl Catalogue for MongoCatalogue {
             let done = self.recordings.update_one(there, gone).run();
             done.map_err(self.failed("remove a recording from"))?;
         }
-        *self.sums() = None;
+        self.recount();
         self.settle(&kept)
     }
 
@@ -408,6 +408,10 @@ impl Catalogue for MongoCatalogue {
         let sums = self.sum_up()?;
         *self.sums() = Some((Instant::now(), sums));
         Ok(sums)
+    }
+
+    fn recount(&self) {
+        *self.sums() = None;
     }
 
     fn events(

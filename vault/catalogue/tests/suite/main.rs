@@ -1,5 +1,9 @@
 //! The catalogue as its callers see it, on every store that can keep one.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 mod conformance;
 mod mongo;
