@@ -125,10 +125,19 @@ pub enum CatalogueConfig {
         /// PEM of the roots of a private authority; Mozilla's if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ca_file: Option<Utf8PathBuf>,
-        /// PEM of this vault's certificate and then its key, for a server that asks for one.
+        /// This vault's certificate, for a server that asks for one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        identity_file: Option<Utf8PathBuf>,
+        identity: Option<Identity>,
     },
+}
+
+/// PEM files; read at the start only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    pub certificate: Utf8PathBuf,
+    /// Nobody else may read it.
+    pub key: Utf8PathBuf,
 }
 
 impl CatalogueConfig {

@@ -171,7 +171,7 @@ fn judge_catalogue(catalogue: &CatalogueConfig) -> Result<(), Fault> {
         database,
         tls,
         ca_file,
-        identity_file,
+        identity,
         ..
     } = catalogue
     else {
@@ -215,7 +215,7 @@ fn judge_catalogue(catalogue: &CatalogueConfig) -> Result<(), Fault> {
         let database = database.clone();
         return Err(Fault::Database { database });
     }
-    if !tls && (ca_file.is_some() || identity_file.is_some()) {
+    if !tls && (ca_file.is_some() || identity.is_some()) {
         return Err(Fault::NoTls);
     }
     Ok(())

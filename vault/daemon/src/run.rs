@@ -12,7 +12,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
-use vault_api::{CatalogueConfig, ProviderConfig, VaultConfig, read_config};
+use vault_api::{CatalogueConfig, Identity, ProviderConfig, VaultConfig, read_config};
 use vault_catalogue::{
     Catalogue, CatalogueError, MongoCatalogue, MongoLogin, MongoSettings, SqliteCatalogue,
 };
@@ -91,15 +91,22 @@ fn open_catalogue(config: &VaultConfig) -> anyhow::Result<Arc<dyn Catalogue>> {
         credentials_file,
         tls,
         ca_file,
-        identity_file,
+        identity,
     } = &config.catalogue
     else {
         let path = catalogue_path(config);
         return Ok(Arc::new(SqliteCatalogue::open(&path, &config.site)?));
     };
-    // The driver reads these two itself.
+    // The driver reads it itself.
     ca_file.as_deref().map(read_roots).transpose()?;
-    identity_file.as_deref().map(read_private).transpose()?;
+    let identity = identity.as_ref().map(|identity| {
+        let Identity { certificate, key } = identity;
+        let mut pem =
+            std::fs::read(certificate).with_context(|| format!("cannot read `{certificate}`"))?;
+        pem.push(b'\n');
+        pem.extend(read_private(key)?);
+        anyhow::Ok(pem)
+    });
     let login = credentials_file.as_deref().map(read_credentials);
     let login = login.transpose()?;
     let settings = MongoSettings {
@@ -108,7 +115,7 @@ fn open_catalogue(config: &VaultConfig) -> anyhow::Result<Arc<dyn Catalogue>> {
         login: login.map(|(user, password)| MongoLogin { user, password }),
         tls: *tls,
         ca_file: ca_file.clone(),
-        identity_file: identity_file.clone(),
+        identity: identity.transpose()?,
     };
     Ok(Arc::new(MongoCatalogue::new(&settings, &config.site)?))
 }

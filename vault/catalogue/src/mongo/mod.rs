@@ -7,6 +7,10 @@ mod document;
 mod outbox;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,6 +25,7 @@ use mongodb::options::{
     SelectionCriteria, Tls, TlsOptions, WriteConcern,
 };
 use mongodb::sync::{Client, Collection};
+use rustix::fs::{MemfdFlags, memfd_create};
 use vault_api::{Event, Page, Recording};
 
 use self::document::{Delivery, Kept, Numbers, Told, event_id, recording_id, recording_key, there};
@@ -41,7 +46,7 @@ const NUMBERS: &str = "events";
 const BATCH: usize = 1000;
 
 /// Where the database is and how it lets us in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct MongoSettings {
     /// `mongodb://HOST[:PORT][,HOST[:PORT]…]/[?replicaSet=NAME]`, without user and password.
     pub uri: String,
@@ -50,8 +55,17 @@ pub struct MongoSettings {
     pub tls: bool,
     /// PEM of the roots to trust instead of Mozilla's.
     pub ca_file: Option<Utf8PathBuf>,
-    /// PEM of our own certificate and its key, for a database that asks for one.
-    pub identity_file: Option<Utf8PathBuf>,
+    /// PEM of our own certificate and then its key, for a database that asks for one.
+    pub identity: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for MongoSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MongoSettings")
+            .field("uri", &self.uri)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -75,6 +89,8 @@ pub struct MongoCatalogue {
     deliveries: Collection<Delivery>,
     numbers: Collection<Numbers>,
     commands: mongodb::sync::Database,
+    /// The driver reads it by its path, for every connection that it makes anew.
+    _identity: Option<File>,
     /// Who we are to other vaults.
     holder: String,
     /// Indexes are there, and so is the highest number.
@@ -120,10 +136,12 @@ impl MongoCatalogue {
                 .source(source.or_else(|| Some("admin".to_owned())));
             options.credential = Some(credential.build());
         }
+        let identity = settings.identity.as_deref().map(in_memory).transpose();
+        let identity = identity.map_err(|error| address(error.into()))?;
         if settings.tls {
             let tls = TlsOptions::builder()
                 .ca_file_path(settings.ca_file.clone().map(Into::into))
-                .cert_key_file_path(settings.identity_file.clone().map(Into::into));
+                .cert_key_file_path(identity.as_ref().map(|(path, _)| path.clone()));
             options.tls = Some(Tls::Enabled(tls.build()));
         }
         let client = Client::with_options(options).map_err(address)?;
@@ -136,6 +154,7 @@ impl MongoCatalogue {
             deliveries: database.collection("deliveries"),
             numbers: database.collection("numbers"),
             commands: database,
+            _identity: identity.map(|(_, file)| file),
             holder: ObjectId::new().to_hex(),
             prepared: AtomicBool::new(false),
             seen: AtomicI64::new(0),
@@ -478,6 +497,15 @@ impl Catalogue for MongoCatalogue {
     fn close(&self) -> Result<(), CatalogueError> {
         self.release()
     }
+}
+
+/// A file that is on no disk: the driver takes certificate and key by a path alone.
+fn in_memory(pem: &[u8]) -> io::Result<(PathBuf, File)> {
+    let file = memfd_create("vault-identity", MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(file);
+    file.write_all(pem)?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok((path.into(), file))
 }
 
 fn is_duplicate(error: &Error) -> bool {

@@ -59,7 +59,7 @@ pub(crate) fn settings(server: &Ferretdb, database: &str) -> MongoSettings {
         login: None,
         tls: false,
         ca_file: None,
-        identity_file: None,
+        identity: None,
     }
 }
 

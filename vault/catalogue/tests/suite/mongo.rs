@@ -66,13 +66,12 @@ fn only_who_has_a_certificate_of_the_authority_gets_in() {
         std::fs::read_to_string(&certificate).unwrap(),
         std::fs::read_to_string(&key).unwrap()
     );
-    let identity = files.write("identity", &identity);
     let server = Ferretdb::start_with(files, &arguments);
-    let with = |ca: &str, identity: Option<&str>| {
+    let with = |ca: &str, identity: Option<&String>| {
         let settings = MongoSettings {
             tls: true,
             ca_file: Some(ca.into()),
-            identity_file: identity.map(Into::into),
+            identity: identity.map(|pem| pem.clone().into_bytes()),
             ..settings(&server, "d")
         };
         MongoCatalogue::new(&settings, "site").unwrap().probe()

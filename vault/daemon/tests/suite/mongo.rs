@@ -20,7 +20,7 @@ fn vault(server: &Ferretdb, webhook: Option<&str>) -> Vault {
         credentials_file: None,
         tls: false,
         ca_file: None,
-        identity_file: None,
+        identity: None,
     };
     vault
 }
