@@ -1,7 +1,7 @@
 //! What is checked before the first effect.
 
 use installer_render::{Layout, Store, login_name, login_variable};
-use installer_spec::{Profile, Provider};
+use installer_spec::{Catalogue, Database, Profile, Provider};
 use serde::{Deserialize, Serialize};
 
 use crate::receipt::Receipt;
@@ -53,6 +53,27 @@ pub(crate) fn login_missing(key: &str, reason: &str) -> Finding {
         format!("no login for {}: {reason}", login_name(key)),
         format!("answer at a terminal, set {variable}=user:password, or mend `credentials`"),
     )
+}
+
+/// A vault with an empty catalogue takes its footage up again, and tells everybody of all of it.
+pub(crate) fn catalogue_moved(
+    profile: &Profile,
+    receipt: Option<&Receipt>,
+    layout: &Layout,
+) -> Option<Finding> {
+    let owned = &receipt?.owned.directories;
+    let deployed = profile.catalogue == Catalogue::Mongodb(Database::Deploy);
+    let was_deployed = owned.contains(&layout.store(Store::Ferretdb.name()));
+    if !owned.contains(&layout.vault()) || deployed == was_deployed {
+        return None;
+    }
+    Some(Finding::new(
+        Severity::Warning,
+        "catalogue-moved",
+        "the vault gets another catalogue: it reads its recordings back from where they are kept, \
+         and tells of each of them again",
+        "what was told of them before stays in the old catalogue, which is kept",
+    ))
 }
 
 /// The vault finds footage where it is told to keep it, and only there: what was kept elsewhere

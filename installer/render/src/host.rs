@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use installer_spec::{Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
+use vault_api::Identity;
 
 use crate::configuration::{
     Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
@@ -139,6 +140,10 @@ impl Placement for Inputs<'_> {
     }
 
     fn trust(&self) -> Option<Utf8PathBuf> {
+        None
+    }
+
+    fn identity(&self) -> Option<Identity> {
         None
     }
 

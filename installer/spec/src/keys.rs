@@ -13,7 +13,14 @@ pub(crate) struct Keys {
 pub(crate) const PROFILE: Keys = Keys {
     owner: "the top level",
     known: &[
-        "version", "site", "target", "agents", "cameras", "storage", "events",
+        "version",
+        "site",
+        "target",
+        "agents",
+        "cameras",
+        "storage",
+        "catalogue",
+        "events",
     ],
     later: &[(
         "access",
@@ -64,6 +71,14 @@ pub(crate) const STORAGE: Keys = Keys {
     ],
     later: &[],
 };
+pub(crate) const CATALOGUE: Keys = Keys {
+    owner: "`catalogue`",
+    known: &["mongodb", "credentials"],
+    later: &[(
+        "ferretdb",
+        "write `mongodb: deploy`, which is FerretDB, or `mongodb: \"mongodb://HOST/NAME\"`",
+    )],
+};
 const USE_OTHERS: &str = "use `webhook`, `mqtt` or `amqp`";
 pub(crate) const EVENT: Keys = Keys {
     owner: "an entry of `events`",
@@ -84,7 +99,16 @@ pub(crate) const EVENT: Keys = Keys {
         ("sqs", USE_OTHERS),
     ],
 };
-pub(crate) const ALL: [Keys; 7] = [PROFILE, AGENTS, CAMERA, CREDENTIALS, RECORD, STORAGE, EVENT];
+pub(crate) const ALL: [Keys; 8] = [
+    PROFILE,
+    AGENTS,
+    CAMERA,
+    CREDENTIALS,
+    RECORD,
+    STORAGE,
+    CATALOGUE,
+    EVENT,
+];
 
 /// Columns of a CSV list.
 pub(crate) const COLUMNS: [&str; 11] = [
@@ -148,6 +172,7 @@ mod tests {
             (CREDENTIALS, vec!["LoginFile", "LoginVariable"]),
             (RECORD, vec!["RecordTimes"]),
             (STORAGE, vec!["Storage", "S3Storage"]),
+            (CATALOGUE, vec!["Database"]),
             (EVENT, vec!["WebhookEvent", "MqttEvent", "AmqpEvent"]),
         ] {
             let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();

@@ -112,23 +112,25 @@ impl Files {
         (certificate, key)
     }
 
-    /// Writes an authority's certificate, one of 127.0.0.1 that it issued and its key, and returns
-    /// their paths. The issued one serves both ends of a connection.
-    pub fn issued(&self, name: &str) -> (String, String, String) {
+    /// Writes an authority's certificate, and certificates of 127.0.0.1 that it issued with their
+    /// keys; returns their paths. They serve both ends of a connection.
+    pub fn issued<const N: usize>(&self, names: [&str; N]) -> (String, [(String, String); N]) {
         let mut root = rcgen::CertificateParams::default();
         root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let root_key = rcgen::KeyPair::generate().unwrap();
         let authority = root.self_signed(&root_key).unwrap();
         let issuer = rcgen::Issuer::new(root, root_key);
-        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let key = rcgen::KeyPair::generate().unwrap();
-        let issued = rcgen::CertificateParams::new(names).unwrap();
-        let issued = issued.signed_by(&key, &issuer).unwrap();
-        (
-            self.write(&format!("{name}-ca.crt"), &authority.pem()),
-            self.write(&format!("{name}.crt"), &issued.pem()),
-            self.write(&format!("{name}.key"), &key.serialize_pem()),
-        )
+        let issued = names.map(|name| {
+            let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+            let key = rcgen::KeyPair::generate().unwrap();
+            let issued = rcgen::CertificateParams::new(names).unwrap();
+            let issued = issued.signed_by(&key, &issuer).unwrap();
+            (
+                self.write(&format!("{name}.crt"), &issued.pem()),
+                self.write(&format!("{name}.key"), &key.serialize_pem()),
+            )
+        });
+        (self.write("ca.crt", &authority.pem()), issued)
     }
 }
 

@@ -5,7 +5,7 @@ use installer_render::docker::Site;
 use installer_spec::{Profile, Source};
 
 use super::{DockerFacts, ImageStanding, Ownership};
-use crate::check::{Finding, Severity, login_missing, storage_moved};
+use crate::check::{Finding, Severity, catalogue_moved, login_missing, storage_moved};
 use crate::show::human_bytes;
 use crate::storage::{Promise, StorageEstimate, retention_finding};
 
@@ -112,6 +112,7 @@ pub(super) fn findings(
     }
     let layout = Layout::with_control("");
     found.extend(storage_moved(profile, facts.receipt.as_ref(), &layout));
+    found.extend(catalogue_moved(profile, facts.receipt.as_ref(), &layout));
     found.extend(warnings(facts, site, storage, promise));
     found
 }

@@ -4,6 +4,7 @@
 //! only when nothing was reported as an error.
 
 mod camera;
+mod catalogue;
 mod event;
 mod list;
 mod login;

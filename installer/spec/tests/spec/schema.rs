@@ -49,6 +49,11 @@ fn the_schema_refuses_what_the_parser_refuses() {
         ("site: s", "site: s\nstorage: { quota: ~ }"),
         ("site: s", "site: s\nstorage: { provider: s3 }"),
         ("site: s", "site: s\nevents: [ { mqtt: x } ]"),
+        ("site: s", "site: s\ncatalogue: mysql"),
+        (
+            "site: s",
+            "site: s\ncatalogue: { mongodb: \"mongodb://me:pw@h/d\" }",
+        ),
         ("[ { name: a, test: scene } ]", "[]"),
         ("test: scene", "test: scene, rtsp: \"rtsp://h/\""),
         ("test: scene", "rtsp: \"http://h/\""),

@@ -52,32 +52,37 @@ fn a_vault_can_be_there_before_its_database() {
 }
 
 #[test]
-fn only_who_has_a_certificate_of_the_authority_gets_in() {
+fn only_who_has_the_certificate_that_the_server_knows_gets_in() {
     let files = Files::default();
-    let (authority, certificate, key) = files.issued("server");
-    let (other, ..) = files.issued("stranger");
+    let (authority, [(certificate, key), vault, other]) =
+        files.issued(["server", "vault", "other"]);
+    // Trusted is the one certificate itself, so others of its authority are not.
     let arguments = [
         ("--certificate", certificate.as_str()),
         ("--key", &key),
-        ("--client-ca", &authority),
+        ("--client-ca", &vault.0),
     ];
-    let identity = format!(
-        "{}{}",
-        std::fs::read_to_string(&certificate).unwrap(),
-        std::fs::read_to_string(&key).unwrap()
-    );
     let server = Ferretdb::start_with(files, &arguments);
-    let with = |ca: &str, identity: Option<&String>| {
+    let identity = |(certificate, key): &(String, String)| {
+        [certificate, key]
+            .map(|path| std::fs::read(path).unwrap())
+            .concat()
+    };
+    let with = |ca: &str, identity: Option<Vec<u8>>| {
         let settings = MongoSettings {
             tls: true,
             ca_file: Some(ca.into()),
-            identity: identity.map(|pem| pem.clone().into_bytes()),
+            identity,
             ..settings(&server, "d")
         };
         MongoCatalogue::new(&settings, "site").unwrap().probe()
     };
-    with(&authority, Some(&identity)).unwrap();
-    for refused in [with(&authority, None), with(&other, Some(&identity))] {
+    with(&authority, Some(identity(&vault))).unwrap();
+    for refused in [
+        with(&authority, None),
+        with(&authority, Some(identity(&other))),
+        with(&other.0, Some(identity(&vault))),
+    ] {
         assert!(
             matches!(refused, Err(CatalogueError::Remote { .. })),
             "{refused:?}"
