@@ -1,9 +1,11 @@
 //! What is checked before the first effect.
 
 use installer_render::{Layout, Store, login_name, login_variable};
-use installer_spec::{Catalogue, Database, Profile, Provider};
+use installer_spec::{Profile, Provider};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::facts::PathFact;
 use crate::receipt::Receipt;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,25 +57,30 @@ pub(crate) fn login_missing(key: &str, reason: &str) -> Finding {
     )
 }
 
-/// A vault with an empty catalogue takes its footage up again, and tells everybody of all of it.
-pub(crate) fn catalogue_moved(
-    profile: &Profile,
-    receipt: Option<&Receipt>,
-    layout: &Layout,
-) -> Option<Finding> {
-    let owned = &receipt?.owned.directories;
-    let deployed = profile.catalogue == Catalogue::Mongodb(Database::Deploy);
-    let was_deployed = owned.contains(&layout.store(Store::Ferretdb.name()));
-    if !owned.contains(&layout.vault()) || deployed == was_deployed {
+/// A vault whose catalogue is empty takes its footage up again, and tells everybody of all of it.
+/// `before` is the configuration that it had.
+pub(crate) fn catalogue_moved(before: Option<&PathFact>, after: &str) -> Option<Finding> {
+    let Some(PathFact::File {
+        text: Some(before), ..
+    }) = before
+    else {
         return None;
-    }
-    Some(Finding::new(
-        Severity::Warning,
-        "catalogue-moved",
-        "the vault gets another catalogue: it reads its recordings back from where they are kept, \
-         and tells of each of them again",
-        "what was told of them before stays in the old catalogue, which is kept",
-    ))
+    };
+    let place = |text: &str| {
+        let config: Value = serde_json::from_str(text).ok()?;
+        let database = &config["catalogue"]["mongodb"];
+        Some((database["uri"].clone(), database["database"].clone()))
+    };
+    let (before, after) = (place(before)?, place(after)?);
+    (before != after).then(|| {
+        Finding::new(
+            Severity::Warning,
+            "catalogue-moved",
+            "the vault gets another catalogue: it takes its recordings up from where they are kept, \
+             and tells of each of them again",
+            "the old catalogue stays where it is; write the former `catalogue` to go back to it",
+        )
+    })
 }
 
 /// The vault finds footage where it is told to keep it, and only there: what was kept elsewhere

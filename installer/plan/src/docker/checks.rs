@@ -112,7 +112,11 @@ pub(super) fn findings(
     }
     let layout = Layout::with_control("");
     found.extend(storage_moved(profile, facts.receipt.as_ref(), &layout));
-    found.extend(catalogue_moved(profile, facts.receipt.as_ref(), &layout));
+    let config = layout.service_config("vault");
+    let mut files = site.containers.iter().filter_map(|c| c.config.as_ref());
+    if let Some(file) = files.find(|file| file.path.ends_with(&config)) {
+        found.extend(catalogue_moved(facts.paths.get(&config), &file.contents));
+    }
     found.extend(warnings(facts, site, storage, promise));
     found
 }
