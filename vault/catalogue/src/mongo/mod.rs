@@ -32,8 +32,8 @@ use self::document::{Delivery, Kept, Numbers, Told, event_id, recording_id, reco
 use crate::page::page;
 use crate::{Added, Catalogue, CatalogueError, NewRecording, PageToken, Totals, taken_by_all};
 
-/// An agent waits for its answer meanwhile.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// An agent waits for its answer meanwhile, and a health check of ours gives up after 3 s.
+const PATIENCE: Duration = Duration::from_millis(2500);
 /// Of a vault that ended without a word, another takes the deliveries over after so long.
 const LEASE_MS: i64 = 30_000;
 /// Sums of everything are costly there; what others add is noticed after so long.
