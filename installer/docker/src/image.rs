@@ -41,7 +41,7 @@ fn own(component: Component) -> Option<OwnImage> {
     match component {
         Component::Agent => Some(OwnImage::Agent),
         Component::Vault => Some(OwnImage::Vault),
-        Component::Minio | Component::Mosquitto | Component::Rabbitmq => None,
+        Component::Minio | Component::Ferretdb | Component::Mosquitto | Component::Rabbitmq => None,
     }
 }
 

@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use installer_spec::{Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
+use vault_api::Identity;
 
 use crate::access::{ACCESS, acme_folder};
 use crate::configuration::{
@@ -140,6 +141,10 @@ impl Placement for Inputs<'_> {
     }
 
     fn trust(&self) -> Option<Utf8PathBuf> {
+        None
+    }
+
+    fn identity(&self) -> Option<Identity> {
         None
     }
 

@@ -13,7 +13,15 @@ pub(crate) struct Keys {
 pub(crate) const PROFILE: Keys = Keys {
     owner: "the top level",
     known: &[
-        "version", "site", "target", "agents", "cameras", "storage", "events", "access",
+        "version",
+        "site",
+        "target",
+        "agents",
+        "cameras",
+        "storage",
+        "catalogue",
+        "events",
+        "access",
     ],
     later: &[],
 };
@@ -61,6 +69,14 @@ pub(crate) const STORAGE: Keys = Keys {
     ],
     later: &[],
 };
+pub(crate) const CATALOGUE: Keys = Keys {
+    owner: "`catalogue`",
+    known: &["mongodb", "credentials"],
+    later: &[(
+        "ferretdb",
+        "write `mongodb: deploy`, which is FerretDB, or `mongodb: \"mongodb://HOST/NAME\"`",
+    )],
+};
 const USE_OTHERS: &str = "use `webhook`, `mqtt` or `amqp`";
 pub(crate) const EVENT: Keys = Keys {
     owner: "an entry of `events`",
@@ -96,13 +112,14 @@ pub(crate) const ACME: Keys = Keys {
     known: &["directory", "email", "ca_file"],
     later: &[],
 };
-pub(crate) const ALL: [Keys; 10] = [
+pub(crate) const ALL: [Keys; 11] = [
     PROFILE,
     AGENTS,
     CAMERA,
     CREDENTIALS,
     RECORD,
     STORAGE,
+    CATALOGUE,
     EVENT,
     ACCESS,
     TLS,
@@ -171,6 +188,7 @@ mod tests {
             (CREDENTIALS, vec!["LoginFile", "LoginVariable"]),
             (RECORD, vec!["RecordTimes"]),
             (STORAGE, vec!["Storage", "S3Storage"]),
+            (CATALOGUE, vec!["Database"]),
             (EVENT, vec!["WebhookEvent", "MqttEvent", "AmqpEvent"]),
             (ACCESS, vec!["Access"]),
             (TLS, vec!["OwnCertificate", "AcmeCertificate"]),

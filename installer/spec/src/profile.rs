@@ -19,6 +19,7 @@ pub struct Profile {
     /// In file order, CSV rows in their place; names are unique.
     pub cameras: Vec<Camera>,
     pub storage: Storage,
+    pub catalogue: Catalogue,
     pub events: Vec<EventSink>,
     /// Absent, the vault is reached from the site's own machine only.
     pub access: Option<Access>,
@@ -163,6 +164,52 @@ pub struct S3 {
     pub prefix: Option<String>,
     /// User is the access key, password the secret key.
     pub credentials: Credentials,
+}
+
+/// Where the vault notes what there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Catalogue {
+    /// A file below the data directory.
+    Sqlite,
+    Mongodb(Database),
+}
+
+/// Who runs the database that the catalogue lies in; it speaks MongoDB's protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// It comes with the site.
+    Deploy,
+    /// It is there.
+    External {
+        address: MongoAddress,
+        credentials: Option<Credentials>,
+    },
+}
+
+/// A connection string of MongoDB in its parts, without login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MongoAddress {
+    /// `HOST` or `HOST:PORT`; several are a replica set's.
+    pub hosts: Vec<String>,
+    pub database: String,
+    pub replica_set: Option<String>,
+    pub tls: bool,
+}
+
+impl fmt::Display for MongoAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mongodb://{}/{}", self.hosts.join(","), self.database)?;
+        let set = self.replica_set.as_ref();
+        let set = set.map(|name| format!("replicaSet={name}"));
+        let options = set
+            .into_iter()
+            .chain(self.tls.then(|| "tls=true".to_owned()));
+        let options: Vec<_> = options.collect();
+        if options.is_empty() {
+            return Ok(());
+        }
+        write!(f, "?{}", options.join("&"))
+    }
 }
 
 /// Who keeps the footage.

@@ -6,7 +6,7 @@ use installer_spec::{Profile, Source};
 
 use super::{DockerFacts, ImageObstacle, ImageStanding, Ownership};
 use crate::access;
-use crate::check::{Finding, Severity, login_missing, storage_moved};
+use crate::check::{Finding, Severity, catalogue_moved, login_missing, storage_moved};
 use crate::show::human_bytes;
 use crate::storage::{Promise, StorageEstimate, retention_finding};
 
@@ -160,6 +160,11 @@ pub(super) fn findings(
     let layout = Layout::with_control("");
     found.extend(storage_moved(profile, facts.receipt.as_ref(), &layout));
     found.extend(access::findings(profile, &facts.access));
+    let config = layout.service_config("vault");
+    let mut files = site.containers.iter().filter_map(|c| c.config.as_ref());
+    if let Some(file) = files.find(|file| file.path.ends_with(&config)) {
+        found.extend(catalogue_moved(facts.paths.get(&config), &file.contents));
+    }
     found.extend(warnings(facts, site, storage, promise));
     found
 }

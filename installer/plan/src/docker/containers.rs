@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use installer_render::{Role, agent_of};
-use installer_render::docker::{Container, Site, sees_renewal};
+use installer_render::docker::{Container, Site, reads_once};
 use installer_spec::When;
 
 use super::draft::Draft;
@@ -130,7 +130,9 @@ impl Draft<'_> {
             (Some(fact), _) if main_is_right => {
                 let joined = self.connect(container, &name, &fact.networks);
                 let service = &container.service;
-                let stale = self.renewed.contains(service) && !sees_renewal(service);
+                let stale = reads_once(service)
+                    .iter()
+                    .any(|one| self.renewed.contains(*one));
                 if fact.state == ContainerState::Running && stale {
                     let id = format!("service {service} (reads its new certificate)");
                     let action = DockerAction::RestartContainer { name: name.clone() };

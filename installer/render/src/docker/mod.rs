@@ -9,9 +9,10 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use agent_config::TlsFiles;
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{Keeper, Profile, Provider, Source, TestSource};
+use installer_spec::{Catalogue, Database, Keeper, Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
+use vault_api::Identity;
 
 use crate::access::{ACCESS, access_certificate, acme_folder};
 use crate::configuration::{
@@ -22,7 +23,7 @@ use crate::configuration::{
 use crate::store::is_of_vault;
 use crate::{Layout, SecretName, Store};
 
-pub use stores::{CertificateFiles, certificate_files, sees_renewal};
+pub use stores::{CertificateFiles, certificate_files, reads_once};
 
 /// The site's data directory as containers see it.
 pub const ROOT: &str = "/stakeout";
@@ -41,15 +42,17 @@ pub enum Component {
     Agent,
     Vault,
     Minio,
+    Ferretdb,
     Mosquitto,
     Rabbitmq,
 }
 
 impl Component {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Agent,
         Self::Vault,
         Self::Minio,
+        Self::Ferretdb,
         Self::Mosquitto,
         Self::Rabbitmq,
     ];
@@ -60,6 +63,7 @@ impl Component {
             Self::Agent => "agent",
             Self::Vault => "vault",
             Self::Minio => Store::Minio.name(),
+            Self::Ferretdb => Store::Ferretdb.name(),
             Self::Mosquitto => Store::Mosquitto.name(),
             Self::Rabbitmq => Store::Rabbitmq.name(),
         }
@@ -160,6 +164,10 @@ pub fn certificates(profile: &Profile) -> BTreeMap<String, BTreeSet<String>> {
     for store in crate::stores(profile) {
         let names = [store.name(), "localhost", "127.0.0.1"].map(str::to_owned);
         certificates.insert(store.name().to_owned(), BTreeSet::from(names));
+        if store == Store::Ferretdb {
+            let names = BTreeSet::from(["vault".to_owned()]);
+            certificates.insert(stores::IDENTITY.to_owned(), names);
+        }
     }
     certificates.extend(access_certificate(profile));
     certificates
@@ -281,6 +289,14 @@ impl Placement for Inputs<'_> {
         Some(Self::layout().trust().join("ca.crt"))
     }
 
+    fn identity(&self) -> Option<Identity> {
+        let folder = Self::layout().certificate(stores::IDENTITY);
+        Some(Identity {
+            certificate: folder.join("tls.crt"),
+            key: folder.join("tls.key"),
+        })
+    }
+
     fn handoff(&self) -> Option<Utf8PathBuf> {
         None
     }
@@ -342,6 +358,10 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
     if !crate::stores(inputs.profile).is_empty() {
         mounts.push(mount(Inputs::layout().trust(), MountAccess::Read));
         networks.push(stores::NETWORK.to_owned());
+    }
+    if inputs.profile.catalogue == Catalogue::Mongodb(Database::Deploy) {
+        let identity = Inputs::layout().certificate(stores::IDENTITY);
+        mounts.push(mount(identity, MountAccess::Read));
     }
     networks.extend(
         service_names(inputs.profile)

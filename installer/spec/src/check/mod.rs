@@ -5,6 +5,7 @@
 
 mod access;
 mod camera;
+mod catalogue;
 mod event;
 mod list;
 mod login;

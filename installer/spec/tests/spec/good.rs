@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::files::{Folder, message};
 use installer_spec::{
-    Access, AccessTls, Acme, Agents, Broker, Camera, Credentials, EventSink, Isolation, Keeper,
-    Login, MemoryLists, Parsed, Profile, Provider, Record, S3, Source, SourceFile, Storage,
+    Access, AccessTls, Acme, Agents, Broker, Camera, Catalogue, Credentials, Database, EventSink,
+    Isolation, Keeper, Login, MemoryLists, MongoAddress, Parsed, Profile, Provider, Record, S3,
+    Source, SourceFile, Storage,
     TargetChoice, TestSource, When, parse, to_yaml,
 };
 use proptest::prelude::*;
@@ -157,6 +158,7 @@ access: { address: 192.168.1.5:8443, names: [ Vault.example.org, 10.0.0.1 ], tls
             retention: Some(30 * 86_400 * SECOND),
             quota: Some(2 << 40),
         },
+        catalogue: Catalogue::Sqlite,
         events: vec![EventSink::Webhook {
             url: url("https://h/x"),
         }],
@@ -233,6 +235,33 @@ fn stores_are_deployed_or_named() {
         queue: None,
     };
     assert_eq!(events, [mqtt, amqp]);
+}
+
+#[test]
+fn a_catalogue_is_a_file_or_a_database() {
+    let catalogue = |text: &str| {
+        let least = "version: 1\nsite: s\ncameras: [ { name: a, test: scene } ]\ncatalogue: ";
+        good(&format!("{least}{text}\n"))
+    };
+    assert_eq!(catalogue("sqlite").profile.catalogue, Catalogue::Sqlite);
+    let deployed = catalogue("{ mongodb: deploy }").profile.catalogue;
+    assert_eq!(deployed, Catalogue::Mongodb(Database::Deploy));
+    let external = catalogue(
+        "{ mongodb: \"mongodb://a,b.lan:27018/site?replicaSet=rs0&tls=true\", credentials: ask }",
+    );
+    assert_eq!(external.warnings, []);
+    let wanted = Database::External {
+        address: MongoAddress {
+            hosts: vec!["a".to_owned(), "b.lan:27018".to_owned()],
+            database: "site".to_owned(),
+            replica_set: Some("rs0".to_owned()),
+            tls: true,
+        },
+        credentials: Some(Credentials::Ask),
+    };
+    assert_eq!(external.profile.catalogue, Catalogue::Mongodb(wanted));
+    let plain = catalogue("{ mongodb: \"mongodb://a/site\" }").warnings;
+    assert!(message(&plain).contains("without encryption"), "{plain:?}");
 }
 
 #[test]
@@ -355,6 +384,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
         isolation,
         cameras,
         storage,
+        any_catalogue(),
         (
             proptest::collection::vec(any_event(), 0..3),
             proptest::option::of(any_access()),
@@ -367,6 +397,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 isolation,
                 cameras,
                 (path, retention, quota, keeper, provider),
+                catalogue,
                 (events, access),
             )| {
                 Profile {
@@ -392,6 +423,10 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                         retention: retention.map(Duration::from_secs),
                         quota,
                     },
+                    catalogue: match keeper {
+                        Keeper::Vault => catalogue,
+                        Keeper::Agent => Catalogue::Sqlite,
+                    },
                     events: match keeper {
                         Keeper::Vault => events,
                         Keeper::Agent => Vec::new(),
@@ -400,6 +435,31 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 }
             },
         )
+}
+
+fn any_catalogue() -> impl Strategy<Value = Catalogue> {
+    let address = (
+        proptest::collection::vec("[a-z][a-z0-9.-]{0,8}(:[1-9][0-9]{3})?", 1..4),
+        "[a-zA-Z0-9_-]{1,12}",
+        proptest::option::of("[a-z0-9]{1,6}"),
+        any::<bool>(),
+    );
+    let address = address.prop_map(|(hosts, database, replica_set, tls)| MongoAddress {
+        hosts,
+        database,
+        replica_set,
+        tls,
+    });
+    prop_oneof![
+        Just(Catalogue::Sqlite),
+        Just(Catalogue::Mongodb(Database::Deploy)),
+        (address, proptest::option::of(any_credentials())).prop_map(|(address, credentials)| {
+            Catalogue::Mongodb(Database::External {
+                address,
+                credentials,
+            })
+        }),
+    ]
 }
 
 fn any_credentials() -> impl Strategy<Value = Credentials> {
