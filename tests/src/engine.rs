@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::{fs, thread};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::Value;
 
 use crate::root;
 use crate::shipped::run;
@@ -20,21 +21,40 @@ pub struct Engine {
 
 impl Engine {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Also at a port of 127.0.0.1, with TLS.
+    pub fn start_on_tcp() -> Self {
+        Self::start_with(&["--tcp"])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("engine-")
             .tempdir_in("/tmp")
             .expect("a folder in /tmp");
         let engine = Self { folder };
-        engine.part("start");
+        engine.part("start", arguments);
         engine
     }
 
-    fn part(&self, verb: &str) {
+    fn part(&self, verb: &str, arguments: &[&str]) -> String {
         let script = root().join("ci/parts/docker");
         run(Command::new("bash")
             .arg(script)
             .arg(verb)
-            .arg(self.folder()));
+            .arg(self.folder())
+            .args(arguments))
+    }
+
+    /// The variables that lead a client here: by TCP where the engine has that.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let told = self.part("env", &[]);
+        let pairs = told.lines().filter_map(|line| line.split_once('='));
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 
     pub fn folder(&self) -> &Utf8Path {
@@ -52,7 +72,7 @@ impl Engine {
 
     /// SIGTERM and a new start; containers come back by their restart policy.
     pub fn restart(&self) {
-        self.part("restart");
+        self.part("restart", &[]);
     }
 
     /// `docker ARGUMENTS` at this engine.
@@ -61,6 +81,23 @@ impl Engine {
         run(Command::new("/usr/bin/docker")
             .args(arguments)
             .env("DOCKER_HOST", self.address()))
+    }
+
+    /// What the engine tells about a container.
+    #[track_caller]
+    pub fn inspect(&self, name: &str) -> Value {
+        let mut all: Vec<Value> =
+            serde_json::from_str(&self.docker(&["inspect", name])).expect("docker writes JSON");
+        all.remove(0)
+    }
+
+    /// Brings stand-ins of other people's images.
+    pub fn load_stand_ins(&self, names: &[&str]) {
+        let script = root().join("ci/parts/stand-ins");
+        run(Command::new("bash")
+            .arg(script)
+            .args(["load", self.folder().as_str()])
+            .args(names));
     }
 
     /// Names of all containers and networks that begin with `prefix`, sorted.
@@ -79,6 +116,34 @@ impl Engine {
             .collect();
         names.sort();
         names
+    }
+}
+
+impl Engine {
+    /// What a site looks like from outside, without all that differs from one installation to the
+    /// next: its objects and the files that govern it.
+    pub fn shape(&self, site: &str, data: &Utf8Path) -> Vec<String> {
+        let mut found = Vec::new();
+        for object in self.objects(&format!("stakeout.{site}.")) {
+            let Some(name) = object.strip_prefix("container ") else {
+                found.push(object);
+                continue;
+            };
+            let seen = self.inspect(name);
+            let running = &seen["State"]["Running"];
+            let networks = seen["NetworkSettings"]["Networks"].as_object();
+            let networks: Vec<_> = networks.into_iter().flat_map(|all| all.keys()).collect();
+            found.push(format!("{object} running={running} {networks:?}"));
+        }
+        let control = data.join("control");
+        if control.exists() {
+            let listed =
+                run(Command::new("find").args([control.as_str(), "-printf", "%P %m %U\n"]));
+            let mut files: Vec<_> = listed.lines().map(str::to_owned).collect();
+            files.sort();
+            found.extend(files);
+        }
+        found
     }
 }
 
@@ -124,6 +189,13 @@ impl Witness {
     /// Requests since the last time, as `METHOD PATH`.
     pub fn requests(&self) -> Vec<String> {
         std::mem::take(&mut *self.seen.lock().expect("no holder panics"))
+    }
+}
+
+impl Witness {
+    /// Whether a request, as [`Witness::requests`] tells it, changes something.
+    pub fn is_write(request: &str) -> bool {
+        !request.starts_with("GET ") && !request.starts_with("HEAD ")
     }
 }
 

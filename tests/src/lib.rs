@@ -5,6 +5,7 @@
 //! Start at [`Site`].
 
 pub mod engine;
+pub mod registry;
 pub mod shipped;
 
 use std::ffi::OsStr;

@@ -405,35 +405,6 @@ fn two_runs_at_once_do_not_meet() {
     site.run(INSTALL).expect(0);
 }
 
-/// What a site looks like from outside, with all that changes from run to run left out.
-fn snapshot(engine: &Engine, site: &Site) -> Vec<String> {
-    let mut found = Vec::new();
-    for object in engine.objects("stakeout.crash.") {
-        let Some(name) = object.strip_prefix("container ") else {
-            found.push(object);
-            continue;
-        };
-        let seen = inspect(engine, name);
-        let digest = &seen["Config"]["Labels"]["stakeout.digest"];
-        let running = &seen["State"]["Running"];
-        let networks = seen["NetworkSettings"]["Networks"].as_object().unwrap();
-        let networks: Vec<_> = networks.keys().collect();
-        found.push(format!("{object} {digest} running={running} {networks:?}"));
-    }
-    let control = site.data().join("control");
-    let listed = Command::new("find")
-        .args([control.as_str(), "-printf", "%P %m %U\n"])
-        .output()
-        .unwrap();
-    let mut files: Vec<_> = String::from_utf8_lossy(&listed.stdout)
-        .lines()
-        .map(str::to_owned)
-        .collect();
-    files.sort();
-    found.extend(files);
-    found
-}
-
 /// The installer is killed after its nth effect, run again, and must end where an uninterrupted
 /// run ends. CI takes every seventh; `STAKEOUT_CRASH_STEP=1` takes all.
 #[test]
@@ -453,23 +424,12 @@ fn a_run_that_is_killed_is_finished_by_the_next() {
             .unwrap();
         output.status.code().is_none()
     };
-    // The installation's own random mark is in every digest of labels; names and states are not.
-    let shape = |snapshot: Vec<String>| -> Vec<String> {
-        let plain = |line: String| {
-            let mut words: Vec<_> = line.split(' ').map(str::to_owned).collect();
-            if words.first().is_some_and(|w| w == "container") && words.len() > 2 {
-                words[2] = String::new();
-            }
-            words.join(" ")
-        };
-        snapshot.into_iter().map(plain).collect()
-    };
     let mut kills = 0;
     site.run(install).expect(0);
-    let made = shape(snapshot(&engine, &site));
+    let made = engine.shape("crash", &site.data());
     site.write_profile(&profile("crash", AFTER));
     site.run(install).expect(0);
-    let changed = shape(snapshot(&engine, &site));
+    let changed = engine.shape("crash", &site.data());
     site.run(erase).expect(0);
 
     for (name, first, command, wanted) in [
@@ -489,8 +449,7 @@ fn a_run_that_is_killed_is_finished_by_the_next() {
                 kills += 1;
                 site.run(command).expect(0);
             }
-            let mut found = shape(snapshot(&engine, &site));
-            found.retain(|line| !line.is_empty());
+            let found = engine.shape("crash", &site.data());
             assert_eq!(&found, wanted, "{name} killed after {after}");
             if name != "erase" {
                 let again = site.run(&["plan"]);

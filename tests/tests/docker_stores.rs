@@ -1,4 +1,4 @@
-//! A site with an object store and brokers of its own, on a real Docker Engine with the real
+//! A site with an object store, a database and brokers of its own, on a real Docker Engine with the real
 //! servers in it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 const STORES: &str = "cameras: [ { name: gate, test: scene } ]\n\
                       storage: { provider: minio, quota: 1GiB }\n\
+                      catalogue: { mongodb: deploy }\n\
                       events: [ { mqtt: deploy, topic: site/news }, { amqp: deploy, queue: news } ]\n";
 
 const INSTALL: &[&str] = &[
@@ -41,7 +42,7 @@ fn load(engine: &Engine) {
     let mut command = Command::new("bash");
     command.arg(root().join("ci/parts/stand-ins"));
     command.args(["load", engine.folder().as_str()]);
-    command.args(["minio", "mosquitto", "rabbitmq"]);
+    command.args(["minio", "ferretdb", "mosquitto", "rabbitmq"]);
     shipped::run(&mut command);
 }
 
@@ -160,16 +161,24 @@ fn a_site_uses_its_own_object_store_and_brokers() {
         let found = inspect(&engine, &format!("stakeout.full.{service}"));
         found["State"]["StartedAt"].to_string()
     };
-    let before = ["mosquitto", "rabbitmq", "vault"].map(started);
+    let services = ["mosquitto", "rabbitmq", "vault", "ferretdb"];
+    let before = services.map(started);
     fs::remove_file(site.data().join("control/tls/mosquitto/tls.crt")).unwrap();
     let renewed = site.run(INSTALL).expect(0).json();
     assert_eq!(renewed["result"], "installed");
-    let after = ["mosquitto", "rabbitmq", "vault"].map(started);
+    let after = services.map(started);
     assert_ne!(before[0], after[0]);
     assert_eq!(before[1..], after[1..]);
+    // What the vault shows to its database, both ends of it read anew.
+    fs::remove_file(site.data().join("control/tls/vault-identity/tls.crt")).unwrap();
+    site.run(INSTALL).expect(0);
+    let last = services.map(started);
+    assert_eq!(last[..2], after[..2]);
+    assert!(last[2] != after[2] && last[3] != after[3], "{last:?}");
     let (heard, said) = subscribe(&["-u", user, "-P", password]);
     assert!(heard, "{said}");
 
+    catalogued(&engine, &site);
     hardened(&engine, &site);
     unreachable(&engine, &broker);
 
@@ -182,7 +191,14 @@ fn a_site_uses_its_own_object_store_and_brokers() {
 fn hardened(engine: &Engine, site: &Site) {
     let secrets = secrets(&site.data());
     assert!(secrets.len() >= 8, "{}", secrets.len());
-    for service in ["minio", "mosquitto", "rabbitmq", "vault", "agent-gate"] {
+    for service in [
+        "minio",
+        "ferretdb",
+        "mosquitto",
+        "rabbitmq",
+        "vault",
+        "agent-gate",
+    ] {
         let found = inspect(engine, &format!("stakeout.full.{service}"));
         let host = &found["HostConfig"];
         assert_eq!(host["ReadonlyRootfs"], true, "{service}");
@@ -199,6 +215,59 @@ fn hardened(engine: &Engine, site: &Site) {
     }
 }
 
+/// The recordings are listed from the database, which lets the vault in and nobody else.
+fn catalogued(engine: &Engine, site: &Site) {
+    assert!(!site.data().join("vault/catalogue.sqlite").exists());
+    assert!(site.data().join("ferretdb/stakeout.sqlite").exists());
+    let tls = format!("{}:/tls:ro", site.data().join("control/tls"));
+    let tools = engine.docker(&["image", "ls", "--quiet", "quay.io/minio/minio"]);
+    let curl = |network: &str, options: &[&str]| {
+        let mut words = vec!["run", "--rm", "--network", network, "--volume", &tls];
+        words.extend(["--user", "0", "--entrypoint", "/usr/bin/curl", tools.trim()]);
+        words.extend(["--silent", "--show-error", "--cacert", "/tls/trust/ca.crt"]);
+        words.extend(options);
+        attempt(engine, &words)
+    };
+    let token = fs::read_to_string(site.data().join("control/secrets/vault-admin-token.1"));
+    let bearer = format!("authorization: Bearer {}", token.unwrap().trim());
+    let listed = || {
+        let url = "https://vault:8443/api/recordings?camera=gate&limit=1000";
+        let (_, said) = curl("stakeout.full.vault", &["--header", &bearer, url]);
+        let page: Value = serde_json::from_str(&said).unwrap_or_default();
+        page["recordings"].as_array().map_or(0, Vec::len)
+    };
+    let before = listed();
+    assert!(before > 0);
+
+    let show = |service: &str| {
+        let (certificate, key) = (
+            format!("/tls/{service}/tls.crt"),
+            format!("/tls/{service}/tls.key"),
+        );
+        let words = [
+            "--cert",
+            &certificate,
+            "--key",
+            &key,
+            "https://ferretdb:27017",
+        ];
+        curl("stakeout.full.stores", &words).1
+    };
+    // Past the handshake it speaks no HTTP.
+    assert!(!show("vault-identity").contains("alert"));
+    assert!(show("mosquitto").contains("alert"));
+    let (_, said) = curl("stakeout.full.stores", &["https://ferretdb:27017"]);
+    assert!(said.contains("alert"), "{said}");
+
+    // It ends without a word, comes back, and nothing is missing.
+    let (killed, said) = attempt(engine, &["kill", "stakeout.full.ferretdb"]);
+    assert!(killed, "{said}");
+    engine.docker(&["start", "stakeout.full.ferretdb"]);
+    wait_until(PATIENCE, "the next recording is listed", || {
+        listed() > before
+    });
+}
+
 /// An agent is in no network with the stores, and from where it is nothing leads to them.
 fn unreachable(engine: &Engine, tools: &str) {
     let networks = |name: &str| inspect(engine, name)["NetworkSettings"]["Networks"].clone();
@@ -207,6 +276,7 @@ fn unreachable(engine: &Engine, tools: &str) {
     assert_eq!(names, ["stakeout.full.agent-gate"]);
     for (store, port) in [
         ("minio", "9000"),
+        ("ferretdb", "27017"),
         ("mosquitto", "8883"),
         ("rabbitmq", "5671"),
     ] {

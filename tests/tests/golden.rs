@@ -14,13 +14,12 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use e2e::root;
-use installer_plan::docker::{
-    self, CertificateFacts, DockerFacts, Engine, ImageFact, ImageStanding,
-};
+use installer_plan::docker::{self, DockerFacts, Engine, ImageFact, ImageStanding};
 use installer_plan::host::{Level, plan, plan_uninstall};
 use installer_plan::{
-    Action, DataDirectory, Disk, Facts, HostAction, Machine, Owned, PathFact, PortFact, Promise,
-    Receipt, SecretFact, ServiceFact, ServiceManager, Writable, digest_of, show,
+    AccessFacts, Action, CertificateFact, CertificateFacts, DataDirectory, Disk, Facts, HostAction,
+    Machine, Owned, PathFact, PortFact, Promise, Receipt, SecretFact, ServiceFact, ServiceManager,
+    Writable, digest_of, show,
 };
 use installer_render::docker::Component;
 use installer_render::host::Program;
@@ -93,6 +92,8 @@ fn bare(manager: ServiceManager) -> Facts {
         paths: BTreeMap::new(),
         secrets: BTreeMap::new(),
         missing_logins: BTreeMap::new(),
+        certificates: CertificateFacts::default(),
+        access: AccessFacts::default(),
         services: BTreeMap::new(),
         supervisor: false,
         ports: PortFact {
@@ -143,6 +144,7 @@ fn bare_engine() -> DockerFacts {
             wanted: Some(id),
             source: None,
             standing: ImageStanding::Pinned,
+            obstacle: None,
         };
         (component, fact)
     };
@@ -176,6 +178,7 @@ fn bare_engine() -> DockerFacts {
         secrets: BTreeMap::new(),
         missing_logins: BTreeMap::new(),
         certificates: CertificateFacts::default(),
+        access: AccessFacts::default(),
         receipt: None,
         carried: BTreeMap::new(),
         rotate: BTreeSet::new(),
@@ -270,6 +273,16 @@ fn after(plan: &installer_plan::Plan, before: &Facts) -> Facts {
                 facts.services.remove(name);
             }
             HostAction::StartSupervisor { .. } => facts.supervisor = true,
+            HostAction::MakeAuthority { .. } => facts.certificates.authority = true,
+            HostAction::IssueCertificate { service, names, .. } => {
+                let fact = CertificateFact {
+                    names: names.clone(),
+                    good: true,
+                    fingerprint: "AB:CD".into(),
+                    not_after: "2027-01-01T00:00:00Z".into(),
+                };
+                facts.certificates.services.insert(service.clone(), fact);
+            }
             _ => {}
         }
     }
@@ -288,9 +301,37 @@ fn after(plan: &installer_plan::Plan, before: &Facts) -> Facts {
     facts
 }
 
+/// The profile that publishes its vault, for a plain machine and without a login to be asked for.
+fn published_on_a_host() -> Profile {
+    let mut published = profiles().into_iter();
+    let (_, mut profile) = published.find(|(name, _)| name == "published").unwrap();
+    profile.target = TargetChoice::Host;
+    profile
+}
+
+#[test]
+fn a_vault_is_published_on_a_host_as_its_golden_text_says() {
+    let (profile, folder) = (published_on_a_host(), Utf8Path::new("/etc/stakeout"));
+    let facts = bare(ServiceManager::Systemd);
+    let promised = plan(&profile, folder, &facts, Promise::Short).unwrap();
+    check_golden("published", "host.plan.txt", &show(&promised));
+    let units: Vec<_> = promised
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::Host(HostAction::WriteFile { path, contents, .. }) => {
+                path.as_str().ends_with("vault.service").then_some(contents)
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(matches!(units.as_slice(), [unit] if !unit.contains("IPAddressDeny")));
+}
+
 #[test]
 fn a_plan_that_was_done_leaves_nothing_to_do() {
-    for (name, profile) in host_profiles() {
+    let published = ("published".to_owned(), published_on_a_host());
+    for (name, profile) in host_profiles().chain([published]) {
         for manager in [ServiceManager::Systemd, ServiceManager::Supervisor] {
             let folder = Utf8Path::new("/etc/stakeout");
             let before = bare(manager);

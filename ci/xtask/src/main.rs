@@ -8,6 +8,7 @@ mod bench;
 mod campaign;
 mod ci;
 mod dist;
+mod engine;
 mod generate;
 mod image;
 mod process;

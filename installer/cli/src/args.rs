@@ -38,6 +38,10 @@ pub(crate) struct Options {
     /// Folder with the images of this release, instead of `images` beside this program.
     #[arg(long, global = true, env = "STAKEOUT_IMAGES", value_name = "FOLDER")]
     pub(crate) images: Option<Utf8PathBuf>,
+    /// Registry that has all images, instead of the folder and of other makers' own: what
+    /// `stakeout image push` filled, or a mirror. Such as `registry.example:5000`.
+    #[arg(long, global = true, env = "STAKEOUT_REGISTRY", value_name = "HOST")]
+    pub(crate) registry: Option<String>,
     /// Who reads the output.
     #[arg(long, global = true, value_enum, default_value = "human")]
     pub(crate) output: Output,

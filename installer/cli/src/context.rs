@@ -10,8 +10,9 @@ use installer_plan::Promise;
 
 use crate::args::Options;
 use crate::error::{CommandError, Exit};
-use crate::images::UnverifiedImages;
+use crate::images::{ImagePlaces, UnverifiedImages};
 use crate::output::{Printer, can_ask};
+use crate::site::absolute;
 use crate::target::Target;
 
 /// Settings of one run: arguments and environment, read once.
@@ -22,6 +23,7 @@ pub(crate) struct Context {
     pub(crate) data_dir: Option<Utf8PathBuf>,
     pub(crate) target: Option<Target>,
     pub(crate) images: Option<Utf8PathBuf>,
+    pub(crate) registry: Option<String>,
     pub(crate) promise: Promise,
     pub(crate) unverified_images: UnverifiedImages,
     pub(crate) yes: bool,
@@ -43,6 +45,7 @@ impl Context {
             data_dir: options.data_dir.clone(),
             target: options.target,
             images: options.images.clone(),
+            registry: options.registry.clone(),
             promise: if options.accept_short_retention {
                 Promise::Short
             } else {
@@ -71,10 +74,23 @@ impl Context {
             profile: profile.to_owned(),
             data_dir: Some(data.to_owned()),
             images: self.images.clone(),
+            registry: self.registry.clone(),
             interrupted: Arc::clone(&self.interrupted),
             primitives: self.primitives.clone(),
             ..*self
         }
+    }
+
+    /// Where images are sought; `programs` is this program's folder.
+    pub(crate) fn image_places(&self, programs: &Utf8Path) -> Result<ImagePlaces, CommandError> {
+        Ok(ImagePlaces {
+            folder: match &self.images {
+                Some(folder) => absolute(folder)?,
+                None => programs.join("images"),
+            },
+            registry: self.registry.clone(),
+            unverified: self.unverified_images,
+        })
     }
 
     /// Counts what a run does, in whichever way.

@@ -10,6 +10,7 @@ use installer_plan::docker::{ContainerState, FILES, Ownership, object_name};
 use installer_plan::human_bytes;
 use serde::Serialize;
 
+use crate::access::{self, AccessReport};
 use crate::error::CommandError;
 use crate::peers::on_engine;
 use crate::site::Site;
@@ -27,6 +28,34 @@ pub(crate) struct EngineStatus {
     pub(crate) cameras: Vec<CameraReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vault: Option<VaultReport>,
+    /// Where the footage lies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) disk: Option<DiskReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access: Option<AccessReport>,
+}
+
+/// A disk with less than this much is full: agents delete what waits for the vault to go on, and
+/// theirs is the same rule (`agent/store`, `default_reserve`).
+const FULL_PERCENT: u64 = 2;
+const FULL_AT_MOST: u64 = 4 << 30;
+
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct DiskReport {
+    pub(crate) free_bytes: u64,
+    pub(crate) total_bytes: u64,
+}
+
+impl DiskReport {
+    pub(crate) fn is_full(&self) -> bool {
+        self.free_bytes < (self.total_bytes / 100 * FULL_PERCENT).min(FULL_AT_MOST)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let (free, total) = (human_bytes(self.free_bytes), human_bytes(self.total_bytes));
+        let full = if self.is_full() { " is full:" } else { ":" };
+        format!("disk{full} {free} of {total} free")
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -75,6 +104,8 @@ impl EngineStatus {
             && !self.services.is_empty()
             && self.services.iter().all(|service| service.well)
             && self.cameras.iter().all(|camera| camera.receiving)
+            && !self.disk.is_some_and(|disk| disk.is_full())
+            && self.access.as_ref().is_none_or(|access| access.published)
     }
 }
 
@@ -106,6 +137,10 @@ pub(crate) async fn read(site: &Site, seen: &OnEngine) -> Result<EngineStatus, C
         });
     }
     let receipt = facts.receipt.as_ref();
+    let mut disk = facts.disk.map(|disk| DiskReport {
+        free_bytes: disk.free_bytes,
+        total_bytes: disk.total_bytes,
+    });
     let (mut cameras, mut vault) = (Vec::new(), None);
     let installed = receipt.is_some_and(|receipt| !receipt.owned.containers.is_empty());
     if installed && let Ok(peers) = on_engine(site, seen).await {
@@ -136,6 +171,13 @@ pub(crate) async fn read(site: &Site, seen: &OnEngine) -> Result<EngineStatus, C
         if let Some(access) = peers.cameras.first()
             && let Ok(Some(usage)) = read_usage(access).await
         {
+            // Of an engine elsewhere the vault alone sees the disk.
+            disk = disk.or_else(|| {
+                Some(DiskReport {
+                    free_bytes: usage.disk_free?,
+                    total_bytes: usage.disk_total?,
+                })
+            });
             vault = Some(VaultReport {
                 recordings: usage.recordings,
                 bytes: usage.bytes,
@@ -154,6 +196,8 @@ pub(crate) async fn read(site: &Site, seen: &OnEngine) -> Result<EngineStatus, C
         services,
         cameras,
         vault,
+        disk,
+        access: access::on_engine(site, seen),
     })
 }
 
@@ -188,7 +232,7 @@ pub(crate) fn text(status: &EngineStatus) -> String {
             "  {mark}  {}: {}",
             service.name, service.state
         ));
-        for cause in service.explanation.iter().flat_map(causes) {
+        for cause in causes(service, status.disk) {
             line(format_args!("        {cause}"));
         }
     }
@@ -208,6 +252,10 @@ pub(crate) fn text(status: &EngineStatus) -> String {
             camera.name
         ));
     }
+    if let Some(disk) = &status.disk {
+        let mark = if disk.is_full() { "FAIL" } else { "ok  " };
+        line(format_args!("  {mark}  {}", disk.text()));
+    }
     if let Some(vault) = &status.vault {
         line(format_args!(
             "  vault holds {} recordings, {}",
@@ -218,11 +266,17 @@ pub(crate) fn text(status: &EngineStatus) -> String {
             line(format_args!("  its certificate: SHA-256 {fingerprint}"));
         }
     }
+    if let Some(access) = &status.access {
+        line(format_args!("{access}"));
+    }
     text
 }
 
-/// The chain of causes, from the outside in.
-pub(crate) fn causes(explanation: &Explanation) -> Vec<String> {
+/// The chain of causes of a service that is not well, from the outside in.
+pub(crate) fn causes(service: &ContainerReport, disk: Option<DiskReport>) -> Vec<String> {
+    let Some(explanation) = &service.explanation else {
+        return Vec::new();
+    };
     let mut causes = vec![format!("container: {}", explanation.state)];
     if explanation.restarts > 0 {
         causes.push(format!("restarted {} times", explanation.restarts));
@@ -231,5 +285,6 @@ pub(crate) fn causes(explanation: &Explanation) -> Vec<String> {
         causes.push(format!("health: {health}"));
     }
     causes.extend(explanation.log.iter().map(|line| format!("log: {line}")));
+    causes.extend(disk.filter(DiskReport::is_full).map(|disk| disk.text()));
     causes
 }

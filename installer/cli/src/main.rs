@@ -3,6 +3,7 @@
 //! Invariant: this crate decides nothing about a site; it parses, asks, calls and prints.
 //! Start at [`command`], one file per verb.
 
+mod access;
 mod args;
 mod command;
 mod context;

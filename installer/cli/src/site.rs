@@ -7,7 +7,7 @@ use std::io;
 use agent_api::ProbeReport;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::stream::{self, StreamExt};
-use installer_docker::{DockerWorld, Origin, SiteOnEngine, Wanted, connect};
+use installer_docker::{AgentImage, DockerWorld, Origin, SiteOnEngine, Wanted, connect};
 use installer_engine::{Logins, resolve_logins};
 use installer_host::{HostWorld, default_data, observe, programs_folder};
 use installer_plan::{CameraFact, Plan, Promise, docker, host, moving};
@@ -17,7 +17,7 @@ use installer_spec::{Diagnostic, Lists, Login, Profile, Source, SourceFile, Targ
 
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::images::{self, UnverifiedImages};
+use crate::images::{self, ImagePlaces};
 use crate::output::Printer;
 use crate::probe::ask_camera;
 use crate::target::{AnyWorld, OnEngine, Seen, Survey, Target};
@@ -34,8 +34,7 @@ pub(crate) struct Site {
     pub(crate) data: Utf8PathBuf,
     pub(crate) target: Target,
     promise: Promise,
-    pub(crate) images: Utf8PathBuf,
-    unverified_images: UnverifiedImages,
+    pub(crate) images: ImagePlaces,
     choice: ImageChoice,
     rotation: Rotation,
     /// Where the programs of this build lie.
@@ -144,11 +143,7 @@ impl Site {
             choice: ImageChoice::Release,
             rotation: Rotation::default(),
             promise: context.promise,
-            unverified_images: context.unverified_images,
-            images: match &context.images {
-                Some(folder) => absolute(folder)?,
-                None => programs.join("images"),
-            },
+            images: context.image_places(&programs)?,
             programs,
         })
     }
@@ -252,16 +247,23 @@ impl Site {
         let profile = Some(&self.profile);
         match target {
             Target::Host => {
-                let seen = observe(site, profile, logins, &self.data, &self.programs)?;
+                let seen = observe(
+                    site,
+                    profile,
+                    &self.folder,
+                    logins,
+                    &self.data,
+                    &self.programs,
+                )?;
                 Ok(Seen::Host(Box::new(seen)))
             }
             Target::Docker => {
                 let connection = connect(Origin::read()).await?;
-                let images =
-                    images::find(&self.images, &connection.platform, self.unverified_images);
+                let images = images::find(&self.images, &connection.platform);
                 let wanted = Wanted {
                     site,
                     profile,
+                    folder: &self.folder,
                     logins,
                     data: &self.data,
                     images: &images,
@@ -337,14 +339,17 @@ pub(crate) fn world(
     seen: &Seen,
 ) -> AnyWorld {
     match seen {
-        Seen::Host(seen) => AnyWorld::Host(Box::new(HostWorld::new(
-            site,
-            data,
-            seen.facts.machine.manager,
-            logins,
-            context.effects(),
-            context.interrupted.clone(),
-        ))),
+        Seen::Host(seen) => {
+            let world = HostWorld::new(
+                site,
+                data,
+                seen.facts.machine.manager,
+                logins,
+                context.effects(),
+                context.interrupted.clone(),
+            );
+            AnyWorld::Host(Box::new(world.with_certificate(seen.own.clone())))
+        }
         Seen::Docker(seen) => {
             let facts = &seen.observed.facts;
             let agent = facts.images.get(&Component::Agent);
@@ -354,9 +359,13 @@ pub(crate) fn world(
                 installation: facts.installation.clone(),
                 agent_image: agent.map_or_else(Default::default, |image| {
                     let name = image.wanted.clone().or_else(|| image.present.clone());
-                    let name = name.unwrap_or_else(|| image.reference.clone());
-                    (name, image.source.clone())
+                    AgentImage {
+                        name: name.unwrap_or_else(|| image.reference.clone()),
+                        reference: image.reference.clone(),
+                        source: image.source.clone(),
+                    }
                 }),
+                own: seen.observed.own.clone(),
             };
             AnyWorld::Docker(Box::new(DockerWorld::new(
                 seen.connection.clone(),

@@ -291,14 +291,16 @@ impl From<DockerError> for CommandError {
     fn from(error: DockerError) -> Self {
         let exit = match &error {
             DockerError::Forbidden { .. } => Exit::Forbidden,
-            DockerError::Absent { .. } => Exit::WrongTarget,
+            DockerError::Absent { .. } | DockerError::Certificates { .. } => Exit::WrongTarget,
             DockerError::Address { .. } => Exit::Usage,
             DockerError::Engine { .. } | DockerError::Read { .. } => Exit::Internal,
         };
         let failed = Self::from_error(exit, &error);
         match &error {
             DockerError::Forbidden { .. } => failed
-                .hint("run it with sudo, or add yourself to the group that owns the socket: `sudo usermod -aG docker $USER`, then log in again"),
+                .hint("run it with sudo, or add yourself to the group that owns the socket: `sudo usermod -aG docker $USER`, then log in again; a rootless engine of your own is named with DOCKER_HOST"),
+            DockerError::Certificates { .. } => failed
+                .hint("DOCKER_CERT_PATH names a folder with ca.pem, of the authority that issued the engine's certificate, and cert.pem and key.pem, which that engine lets in"),
             DockerError::Absent { .. } => failed
                 .hint("start it (`sudo systemctl start docker`), or name another with DOCKER_HOST"),
             _ => failed,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 use rustix::fs::{Access, access};
@@ -100,20 +100,32 @@ pub async fn connect(origin: Origin) -> Result<Connection, DockerError> {
         origin: address.clone(),
         reason: reason.to_owned(),
     };
-    let absent = |source| DockerError::Absent {
-        origin: address.clone(),
-        source,
+    let folder = origin.certificates.clone();
+    let absent = |source: Option<bollard::errors::Error>| match (source, &folder) {
+        (Some(source), Some(folder)) if is_about_certificates(&source) => {
+            DockerError::Certificates {
+                origin: address.clone(),
+                folder: folder.display().to_string(),
+                source,
+            }
+        }
+        (source, _) => DockerError::Absent {
+            origin: address.clone(),
+            source,
+        },
     };
     let docker = if let Some(path) = address.strip_prefix("unix://") {
-        if !Path::new(path).exists() {
-            return Err(absent(None));
-        }
-        if access(path, Access::READ_OK | Access::WRITE_OK).is_err() {
-            let uid = rustix::process::geteuid().as_raw();
-            return Err(DockerError::Forbidden {
-                origin: address,
-                uid,
-            });
+        match access(path, Access::READ_OK | Access::WRITE_OK) {
+            Ok(()) => {}
+            // The socket's own permission, or that of a folder on the way.
+            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+                let uid = rustix::process::geteuid().as_raw();
+                return Err(DockerError::Forbidden {
+                    origin: address,
+                    uid,
+                });
+            }
+            Err(_) => return Err(absent(None)),
         }
         Docker::connect_with_unix(&address, TIMEOUT_SECONDS, API_DEFAULT_VERSION)
     } else if address.starts_with("tcp://") || address.starts_with("https://") {
@@ -150,4 +162,20 @@ pub async fn connect(origin: Origin) -> Result<Connection, DockerError> {
         origin,
         platform,
     })
+}
+
+/// The TLS library's own words, wherever in the chain they are; so is a file that cannot be read.
+fn is_about_certificates(error: &bollard::errors::Error) -> bool {
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        let said = error.to_string().to_lowercase();
+        if ["certificate", "handshake", "alert"]
+            .iter()
+            .any(|word| said.contains(word))
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use bollard::models::{
     ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
-    NetworkingConfig, RestartPolicy, RestartPolicyNameEnum,
+    NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use installer_plan::docker::ContainerSpec;
-use installer_render::docker::MountAccess;
+use installer_render::docker::{MountAccess, Published};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -16,6 +16,15 @@ const HEALTH_INTERVAL: i64 = 30 * SECOND;
 
 /// Counted as the container's memory; for sockets and short logs.
 const SCRATCH: &str = "rw,noexec,nosuid,nodev,size=16m,mode=0700";
+
+/// The one address that was asked for: without one, an engine takes every address it finds.
+fn bindings(published: Published) -> HashMap<String, Option<Vec<PortBinding>>> {
+    let binding = PortBinding {
+        host_ip: Some(published.address.ip().to_string()),
+        host_port: Some(published.address.port().to_string()),
+    };
+    HashMap::from([(format!("{}/tcp", published.port), Some(vec![binding]))])
+}
 
 pub(crate) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
     let binds = spec.binds.iter().map(|bind| {
@@ -57,7 +66,11 @@ pub(crate) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
         networking_config: spec.network.clone().map(|network| NetworkingConfig {
             endpoints_config: Some(HashMap::from([(network, endpoint)])),
         }),
+        exposed_ports: spec
+            .published
+            .map(|published| vec![format!("{}/tcp", published.port)]),
         host_config: Some(HostConfig {
+            port_bindings: spec.published.map(bindings),
             binds: Some(binds.collect()),
             network_mode: spec.network.clone().or_else(|| Some("none".to_owned())),
             readonly_rootfs: Some(true),

@@ -75,10 +75,11 @@ fn parse(archive: &[u8]) -> std::io::Result<Control> {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes)?;
             let is_config = path.starts_with("control/config");
+            let is_public = is_config || path.extension() == Some("crt");
             let text = String::from_utf8(bytes.clone()).ok();
             let fact = PathFact::File {
                 // A secret's digest would be a secret.
-                digest: if is_config {
+                digest: if is_public {
                     hex::encode(Sha256::digest(&bytes))
                 } else {
                     String::new()

@@ -10,6 +10,12 @@ pub enum DockerError {
         #[source]
         source: Option<bollard::errors::Error>,
     },
+    #[error("the container engine at {origin} and the certificates in {folder} do not go together")]
+    Certificates {
+        origin: String,
+        folder: String,
+        source: bollard::errors::Error,
+    },
     #[error("user {uid} may not use the container engine at {origin}")]
     Forbidden { origin: String, uid: u32 },
     #[error("the address `{origin}` of the container engine cannot be used: {reason}")]

@@ -46,6 +46,9 @@ fn body(site: &str, installation: &str, image: &str, folder: &Utf8Path) -> Conta
         open_stdin: Some(true),
         stdin_once: Some(true),
         attach_stdin: Some(true),
+        // The first process of a container ignores SIGTERM, and an engine that ends would wait ten
+        // seconds for it. Each request is whole by itself, so there is nothing to finish.
+        stop_signal: Some("SIGKILL".to_owned()),
         labels: Some(labels(site, installation, FILES).into_iter().collect()),
         host_config: Some(HostConfig {
             binds: Some(vec![format!("{folder}:{MOUNT}")]),

@@ -1,12 +1,14 @@
 //! Bringing an image to the engine.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use bollard::query_parameters::{CreateImageOptions, ImportImageOptions};
 use bytes::Bytes;
 use camino::Utf8Path;
 use futures::StreamExt;
 use installer_engine::{EffectError, ErrorKind};
+use installer_image::registry::told_to_wait;
 use installer_image::{Layout, OwnImage, Platform, Release, docker_archive};
 use installer_plan::docker::ImageSource;
 use installer_render::docker::Component;
@@ -17,6 +19,9 @@ use crate::error::effect;
 
 /// An archive on its way waits for the engine: this much of it at most.
 const PIECES_AHEAD: usize = 16;
+
+/// Where a registry that is busy does not say for how long, or does not say it to us.
+const UNTOLD_WAIT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn fetch(
     connection: &Connection,
@@ -36,7 +41,7 @@ fn own(component: Component) -> Option<OwnImage> {
     match component {
         Component::Agent => Some(OwnImage::Agent),
         Component::Vault => Some(OwnImage::Vault),
-        Component::Minio | Component::Mosquitto | Component::Rabbitmq => None,
+        Component::Minio | Component::Ferretdb | Component::Mosquitto | Component::Rabbitmq => None,
     }
 }
 
@@ -94,6 +99,7 @@ async fn load(
     }
 }
 
+/// The engine gets it from the registry in the reference.
 async fn pull(connection: &Connection, reference: &str) -> Result<(), EffectError> {
     let options = CreateImageOptions {
         from_image: Some(reference.to_owned()),
@@ -101,7 +107,43 @@ async fn pull(connection: &Connection, reference: &str) -> Result<(), EffectErro
     };
     let mut pulling = std::pin::pin!(connection.docker.create_image(Some(options), None, None));
     while let Some(progress) = pulling.next().await {
-        progress.map_err(|error| effect(format!("pull image `{reference}`"), error))?;
+        if let Err(error) = progress {
+            let retry_after = if is_busy(&error) {
+                // The engine keeps to itself how long it was told to wait.
+                let told = told_to_wait(reference).await;
+                Some(told.unwrap_or(UNTOLD_WAIT))
+            } else {
+                None
+            };
+            let operation = format!("pull image `{reference}` from its registry");
+            return Err(EffectError {
+                retry_after,
+                ..effect(operation, error)
+            });
+        }
     }
     Ok(())
+}
+
+/// Asks the engine whether the registry would give it an image; nothing is changed by that.
+/// Returns why not. A registry that is only busy is no obstacle: pulling waits for it.
+pub(crate) async fn refusal(connection: &Connection, reference: &str) -> Option<String> {
+    let asked = connection.docker.inspect_registry_image(reference, None);
+    match asked.await {
+        Ok(_) => None,
+        Err(error) if is_busy(&error) => None,
+        Err(bollard::errors::Error::DockerResponseServerError { message, .. }) => {
+            Some(installer_spec::mask(&message))
+        }
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Engines tell this in words alone: those of the distribution specification's error code, or of
+/// the HTTP status where the registry did not use one.
+fn is_busy(error: &bollard::errors::Error) -> bool {
+    let said = error.to_string().to_lowercase();
+    ["toomanyrequests", "too many requests", "http 429"]
+        .iter()
+        .any(|words| said.contains(words))
 }

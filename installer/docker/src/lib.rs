@@ -5,7 +5,6 @@
 //! and nothing without this installation's labels is touched. It must not know what is wanted.
 //! Start at [`observe()`] and [`DockerWorld`].
 
-mod certificate;
 mod connect;
 mod container;
 mod control;
@@ -23,4 +22,4 @@ pub use error::DockerError;
 pub use explain::{Explanation, explain};
 pub use forward::Forward;
 pub use observe::{DockerObserved, NoWayBack, Wanted, WantedImage, observe, read_engine};
-pub use world::{DockerWorld, SiteOnEngine};
+pub use world::{AgentImage, DockerWorld, SiteOnEngine};

@@ -1,26 +1,29 @@
 //! Facts of an engine, read and never written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary, PortSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions};
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_engine::{Logins, secret};
+use futures::future::join_all;
+use installer_engine::{Logins, certificate, collide, look_at_address, read_access, secret};
 use installer_image::build::CATALOGUE_LABEL;
+use installer_pki::Pair;
 use installer_plan::docker::{
-    ContainerFact, ContainerState, DockerFacts, Engine, FILES, ImageFact, ImageSource,
-    ImageStanding, NetworkFact, Ownership, is_of_site, label, object_name,
+    ContainerFact, ContainerState, DockerFacts, Engine, FILES, ImageFact, ImageObstacle,
+    ImageSource, ImageStanding, NetworkFact, Ownership, is_of_site, label, object_name,
 };
-use installer_plan::{Disk, PathFact, Receipt};
+use installer_plan::{AddressFact, Disk, PathFact, Receipt};
 use installer_render::docker::Component;
-use installer_render::{Layout, SecretName};
+use installer_render::{Layout, SecretName, stores};
 use installer_spec::Profile;
 use rustix::fs::statvfs;
 
-use crate::certificate;
 use crate::connect::Connection;
 use crate::control::{Control, read_control};
 use crate::error::DockerError;
+use crate::image::refusal;
 
 /// User number of containers where nothing says otherwise; the images have it, too.
 const OWNER: u32 = 10_001;
@@ -31,6 +34,8 @@ pub struct Wanted<'a> {
     pub site: &'a str,
     /// Absent, only what is there is read, which is enough to take it away.
     pub profile: Option<&'a Profile>,
+    /// The profile's: relative paths in it start there.
+    pub folder: &'a Utf8Path,
     pub logins: &'a Logins,
     pub data: &'a Utf8Path,
     /// Reference, ID and source of each image of this release.
@@ -44,6 +49,8 @@ pub struct WantedImage {
     pub id: Option<String>,
     pub source: Option<ImageSource>,
     pub standing: ImageStanding,
+    /// What is known to stand in the way of having it.
+    pub obstacle: Option<ImageObstacle>,
 }
 
 /// Facts for planning, and what only a report needs.
@@ -56,6 +63,8 @@ pub struct DockerObserved {
     pub(crate) secrets: BTreeMap<String, String>,
     /// What the site's parts trust.
     pub trust: Option<String>,
+    /// The owner's certificate and key, as they lie beside the profile.
+    pub own: Option<Pair>,
     /// All images that the engine has, by ID, each with the version of the catalogue's tables that
     /// a vault in it writes.
     images: BTreeMap<String, Option<u32>>,
@@ -183,24 +192,46 @@ pub async fn observe(
         .list_images(Some(ListImagesOptions::default()))
         .await
         .map_err(|source| DockerError::engine("list its images", source))?;
+    let (mut access, own) = match wanted.profile {
+        Some(profile) => {
+            let kept = certificate::shown_to_others(&control.texts, &layout);
+            read_access(profile, wanted.folder, kept.as_ref())
+        }
+        None => Default::default(),
+    };
+    let containers: BTreeMap<_, _> = summaries
+        .into_iter()
+        .map(|(name, summary)| (name, container_fact(summary, wanted.site, &installation)))
+        .collect();
+    let published = |address: SocketAddr| {
+        let mut all = containers.values().flat_map(|fact| &fact.published);
+        all.any(|other| collide(*other, address))
+    };
+    if let Some(wanted) = wanted.profile.and_then(|profile| profile.access.as_ref())
+        && !published(wanted.address)
+    {
+        access.address = address_fact(connection, wanted.address).await?;
+    }
     let disk = connection
         .is_local()
         .then(|| read_disk(wanted.data))
         .flatten();
+    let mut images = image_facts(&found_images, wanted.images);
+    if let Some(profile) = wanted.profile {
+        ask_registries(connection, profile, &mut images).await;
+    }
     let facts = DockerFacts {
         data: wanted.data.to_owned(),
         disk,
         networks: read_networks(connection, wanted.site, &installation).await?,
-        containers: summaries
-            .into_iter()
-            .map(|(name, summary)| (name, container_fact(summary, wanted.site, &installation)))
-            .collect(),
-        images: image_facts(&found_images, wanted.images),
+        containers,
+        images,
         owner: owner(receipt.as_ref()),
         paths: paths(control.paths, receipt.as_ref()),
         secrets,
         missing_logins,
-        certificates: certificate::facts(&control.texts),
+        certificates: certificate::facts(&control.texts, &layout),
+        access,
         cameras: receipt
             .as_ref()
             .map(|receipt| receipt.rates.clone())
@@ -216,6 +247,7 @@ pub async fn observe(
         states,
         secrets: values.collect(),
         trust: control.texts.get(&layout.trust().join("ca.crt")).cloned(),
+        own,
         images: found_images
             .into_iter()
             .map(|image| {
@@ -320,6 +352,39 @@ fn ownership(
     }
 }
 
+/// Addresses of the machine that are passed on to a container.
+fn published(ports: &[PortSummary]) -> impl Iterator<Item = SocketAddr> {
+    ports.iter().filter_map(|port| {
+        let ip = port.ip.as_deref()?.parse().ok()?;
+        Some(SocketAddr::new(ip, port.public_port?))
+    })
+}
+
+/// Whether the engine could publish there: it knows its containers, and this machine its programs.
+async fn address_fact(
+    connection: &Connection,
+    address: SocketAddr,
+) -> Result<Option<AddressFact>, DockerError> {
+    let running = connection
+        .docker
+        .list_containers(None::<ListContainersOptions>)
+        .await
+        .map_err(|source| DockerError::engine("list its containers", source))?;
+    let holder = running.iter().find(|summary| {
+        let ports = summary.ports.as_deref().unwrap_or_default();
+        published(ports).any(|other| collide(other, address))
+    });
+    if let Some(holder) = holder {
+        let name = holder.names.iter().flatten().next();
+        let name = name.map_or("", |name| name.trim_start_matches('/'));
+        return Ok(Some(AddressFact::Taken(format!("container `{name}`"))));
+    }
+    Ok(connection
+        .is_local()
+        .then(|| look_at_address(address))
+        .flatten())
+}
+
 fn container_fact(summary: ContainerSummary, site: &str, installation: &str) -> ContainerFact {
     let unwell = summary
         .status
@@ -344,6 +409,7 @@ fn container_fact(summary: ContainerSummary, site: &str, installation: &str) -> 
             .and_then(|labels| labels.get(label::DIGEST).cloned()),
         image: summary.image_id.unwrap_or_default(),
         networks: networks.into_keys().collect::<BTreeSet<_>>(),
+        published: published(summary.ports.as_deref().unwrap_or_default()).collect(),
     }
 }
 
@@ -394,10 +460,33 @@ fn image_facts(
             wanted: image.id.clone(),
             source: image.source.clone(),
             standing: image.standing,
+            obstacle: image.obstacle.clone(),
         };
         (*component, fact)
     });
     facts.collect()
+}
+
+/// Whether registries give what the engine has to pull from them.
+async fn ask_registries(
+    connection: &Connection,
+    profile: &Profile,
+    images: &mut BTreeMap<Component, ImageFact>,
+) {
+    let stores = stores(profile);
+    let needed = |component: &Component| {
+        component.is_ours() || stores.iter().any(|store| store.name() == component.name())
+    };
+    let asked = images
+        .iter_mut()
+        .filter_map(|(component, image)| needed(component).then_some(image))
+        .filter(|image| image.source == Some(ImageSource::Registry) && !image.is_there())
+        .filter(|image| image.standing != ImageStanding::Unverified)
+        .map(|image| async move {
+            let refusal = refusal(connection, &image.reference).await;
+            image.obstacle = refusal.map(|reason| ImageObstacle::Registry { reason });
+        });
+    join_all(asked).await;
 }
 
 /// As engines call an image: Docker Hub and its own folder go without saying.

@@ -53,7 +53,16 @@ impl DockerWorld {
             *end = end.saturating_add(until_stopped);
         }
         self.count();
-        self.start(swap.to).await?;
+        let operation = format!(
+            "the new `{}` does not become well, the old one runs again",
+            swap.service
+        );
+        let failed = EffectError::new(ErrorKind::Environment, operation);
+        // It may not even start: an address that it publishes was taken meanwhile.
+        if let Err(error) = self.start(swap.to).await {
+            self.start(swap.from).await?;
+            return Err(failed.because(error));
+        }
         self.count();
         let frames = until(
             swap.deadline,
@@ -79,11 +88,7 @@ impl DockerWorld {
         };
         self.stop(swap.to).await?;
         self.start(swap.from).await?;
-        let operation = format!(
-            "the new `{}` does not become well, the old one runs again",
-            swap.service
-        );
-        Err(EffectError::new(ErrorKind::Environment, operation).because(reason))
+        Err(failed.because(reason))
     }
 
     async fn gives_frames(&self, swap: &Swap<'_>, before: &Before) -> Probe {

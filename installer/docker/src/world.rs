@@ -16,13 +16,15 @@ use bollard::query_parameters::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::StreamExt;
-use installer_engine::{EffectError, ErrorKind, Logins, Primitives, Probe, World, secret};
+use installer_engine::{
+    EffectError, ErrorKind, Logins, Primitives, Probe, World, certificate, secret,
+};
+use installer_pki::Pair;
 use installer_plan::docker::{ContainerSpec, DockerAction, FILES, ImageSource, label, object_name};
 use installer_plan::{Action, Condition, Receipt};
 use installer_render::docker::{Component, Reach};
 use installer_render::Layout;
 
-use crate::certificate;
 use crate::connect::Connection;
 use crate::container::body;
 use crate::control::{Control, read_control};
@@ -43,8 +45,19 @@ pub struct SiteOnEngine {
     pub site: String,
     pub data: Utf8PathBuf,
     pub installation: String,
-    /// The agent's image, through which files are reached, and where it comes from.
-    pub agent_image: (String, Option<ImageSource>),
+    pub agent_image: AgentImage,
+    /// The owner's certificate and key.
+    pub own: Option<Pair>,
+}
+
+/// The agent's image, through which files are reached.
+#[derive(Debug, Clone, Default)]
+pub struct AgentImage {
+    /// What the engine runs: an ID where that is known.
+    pub name: String,
+    /// What it is asked for by.
+    pub reference: String,
+    pub source: Option<ImageSource>,
 }
 
 /// One engine, bound to one site.
@@ -123,18 +136,20 @@ impl DockerWorld {
     async fn file(&mut self, request: FileRequest) -> Result<(), EffectError> {
         if self.files.is_none() {
             let name = self.files_name();
-            let (image, source) = &self.place.agent_image;
-            if let Some(source) = source
-                && self.connection.docker.inspect_image(image).await.is_err()
-            {
-                image::fetch(&self.connection, Component::Agent, image, source).await?;
-                self.primitives.done();
+            let agent = &self.place.agent_image;
+            if let Some(source) = &agent.source {
+                let found = self.connection.docker.inspect_image(&agent.name).await;
+                if found.is_err() {
+                    let reference = &agent.reference;
+                    image::fetch(&self.connection, Component::Agent, reference, source).await?;
+                    self.primitives.done();
+                }
             }
             files::create(
                 &self.connection,
                 &self.place.site,
                 &self.place.installation,
-                image,
+                &agent.name,
                 &self.place.data,
                 &name,
             )
@@ -229,15 +244,19 @@ impl DockerWorld {
                 owner,
             } => {
                 let control = self.control().await?;
-                let authority = certificate::read_pair(
-                    &control.texts,
-                    &certificate::authority_paths(authority),
-                );
-                let authority = authority.ok_or_else(|| {
-                    let operation = "the site's certificate authority is gone";
-                    EffectError::new(ErrorKind::Conflict, operation)
-                })?;
+                let authority = certificate::authority(&control.texts, authority)?;
                 let pair = certificate::issue(&authority, service, names)?;
+                let paths = (folder.join(certificate), folder.join(key));
+                self.write_pair((&paths.0, &paths.1), &pair, *owner).await
+            }
+            DockerAction::InstallCertificate {
+                fingerprint,
+                certificate,
+                key,
+                folder,
+                owner,
+            } => {
+                let pair = certificate::planned(self.place.own.as_ref(), fingerprint)?;
                 let paths = (folder.join(certificate), folder.join(key));
                 self.write_pair((&paths.0, &paths.1), &pair, *owner).await
             }
@@ -295,7 +314,7 @@ impl DockerWorld {
     async fn write_pair(
         &mut self,
         (certificate, key): (&Utf8Path, &Utf8Path),
-        pair: &installer_pki::Pair,
+        pair: &Pair,
         owner: u32,
     ) -> Result<(), EffectError> {
         let secret = pair.key.expose().to_owned();
@@ -395,6 +414,7 @@ impl DockerWorld {
             | DockerAction::MakeSecret { .. }
             | DockerAction::MakeAuthority { .. }
             | DockerAction::IssueCertificate { .. }
+            | DockerAction::InstallCertificate { .. }
             | DockerAction::WriteFile { .. }
             | DockerAction::RemoveFile { .. }
             | DockerAction::RemoveDirectory { .. }
@@ -620,7 +640,7 @@ impl World for DockerWorld {
             &self.connection,
             &self.place.site,
             &self.place.installation,
-            &self.place.agent_image.0,
+            &self.place.agent_image.name,
             &self.place.data,
         )
         .await?;

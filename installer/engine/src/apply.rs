@@ -7,12 +7,16 @@ use installer_plan::{
 };
 
 use crate::event::Event;
-use crate::port::{EffectError, World};
+use crate::port::{EffectError, Probe, World};
 use crate::wait::{Waited, until};
 
 /// The receipt notes finished steps at most this often: resuming observes the world anew, so the
 /// note is for people, and a thousand cameras must not mean a thousand rewrites.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// A step that is told to come back later does so for this long in all: registries count requests
+/// by the minute, and a person who sees a line about it waits for some of those.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// What a run did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +28,7 @@ pub struct Applied {
 pub enum ApplyError {
     #[error("{} checks failed, nothing was changed", .0)]
     Checks(usize),
-    #[error("cannot keep the receipt")]
+    #[error("cannot keep the receipt; run the same command again")]
     Receipt(#[source] EffectError),
     #[error("step `{id}` failed; {done} of {of} steps are done, run the same command again")]
     Step {
@@ -94,10 +98,22 @@ pub async fn apply<W: World>(
         return Ok(Applied { changed: 0 });
     }
     let mut receipt = begin(plan, installer, found);
-    world
-        .write_receipt(&receipt)
-        .await
-        .map_err(ApplyError::Receipt)?;
+    while let Err(source) = world.write_receipt(&receipt).await {
+        let told = |reason| {
+            report(Event::StepWaiting {
+                index: 0,
+                id: "receipt".to_owned(),
+                reason,
+            });
+        };
+        let waited = wait_as_told(source, begun, world, told).await;
+        if waited.map_err(ApplyError::Receipt)? == Waited::Interrupted {
+            return Err(ApplyError::Interrupted {
+                done: 0,
+                of: plan.steps.len(),
+            });
+        }
+    }
     report(Event::Started {
         steps: plan.steps.len(),
     });
@@ -106,10 +122,8 @@ pub async fn apply<W: World>(
     for (index, step) in plan.steps.iter().enumerate() {
         let result = run_step(plan, index, step, world, report).await;
         if let Err(error) = result {
-            world
-                .write_receipt(&receipt)
-                .await
-                .map_err(ApplyError::Receipt)?;
+            // Resuming does not need the note, and why the step failed is what has to be told.
+            drop(world.write_receipt(&receipt).await);
             report(Event::StepFailed {
                 index,
                 id: step.id.clone(),
@@ -219,13 +233,26 @@ async fn run_step<W: World>(
         id: id.clone(),
         change: step.change,
     });
-    if let Err(source) = world.perform(&step.action).await {
-        return Err(ApplyError::Step {
-            id,
-            done,
-            of,
-            source,
-        });
+    while let Err(source) = world.perform(&step.action).await {
+        let told = |reason| {
+            report(Event::StepWaiting {
+                index,
+                id: step.id.clone(),
+                reason,
+            });
+        };
+        match wait_as_told(source, begun, world, told).await {
+            Ok(Waited::Interrupted) => return Err(ApplyError::Interrupted { done, of }),
+            Ok(_) => {}
+            Err(source) => {
+                return Err(ApplyError::Step {
+                    id,
+                    done,
+                    of,
+                    source,
+                });
+            }
+        }
     }
     if let Some(condition) = &step.settle {
         let waited = {
@@ -274,6 +301,23 @@ async fn run_step<W: World>(
         ms: millis(begun.elapsed()),
     });
     Ok(())
+}
+
+/// Waits for as long as whoever refused an effect asked for; an error where nobody did, or where
+/// that would be too long since it `begun`.
+async fn wait_as_told<W: World>(
+    refused: EffectError,
+    begun: Instant,
+    world: &W,
+    told: impl FnOnce(String),
+) -> Result<Waited, EffectError> {
+    let in_time = |pause: &Duration| begun.elapsed() + *pause <= PATIENCE;
+    let Some(pause) = refused.retry_after.filter(in_time) else {
+        return Err(refused);
+    };
+    told(format!("{refused}; again in {} s", pause.as_secs()));
+    let not_yet = || async { Probe::Waiting(String::new()) };
+    Ok(until(pause, || world.interrupted(), |_| {}, not_yet).await)
 }
 
 fn deadline(condition: &Condition) -> Duration {

@@ -4,7 +4,9 @@
 //! done only when its condition holds. It must not know which target a step belongs to.
 //! Start at [`apply`].
 
+mod access;
 mod apply;
+pub mod certificate;
 mod event;
 mod hashed;
 mod login;
@@ -14,6 +16,7 @@ pub mod secret;
 mod verify;
 pub mod wait;
 
+pub use access::{collide, look_at_address, read_access};
 pub use apply::{Applied, ApplyError, apply};
 pub use event::Event;
 pub use login::{Logins, format_login, parse_login, resolve_login, resolve_logins};

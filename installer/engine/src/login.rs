@@ -6,7 +6,9 @@ use std::fs;
 
 use camino::Utf8Path;
 use installer_render::{login_key, login_variable};
-use installer_spec::{Broker, Camera, Credentials, EventSink, Login, Profile, Provider, Source};
+use installer_spec::{
+    Broker, Camera, Catalogue, Credentials, Database, EventSink, Login, Profile, Provider, Source,
+};
 
 /// By camera name, or by the path of `credentials` in the profile ([`login_key`]): the login, or
 /// why nobody has it. What has no login is absent.
@@ -47,7 +49,14 @@ pub fn resolve_logins(
                 _ => None,
             }
         });
-    for (purpose, credentials) in storage.into_iter().chain(events) {
+    let catalogue = match &profile.catalogue {
+        Catalogue::Mongodb(Database::External {
+            credentials: Some(credentials),
+            ..
+        }) => Some(("catalogue-login".to_owned(), credentials)),
+        _ => None,
+    };
+    for (purpose, credentials) in storage.into_iter().chain(catalogue).chain(events) {
         if let Some(key) = login_key(&purpose) {
             let login = resolve(&key, credentials, folder, ask);
             logins.insert(key, login);

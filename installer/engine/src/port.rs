@@ -1,6 +1,7 @@
 //! The one boundary through which a run changes the world.
 
 use std::future::Future;
+use std::time::Duration;
 
 use installer_plan::{Action, Condition, Receipt};
 
@@ -25,6 +26,8 @@ pub struct EffectError {
     pub kind: ErrorKind,
     /// What was being done, and to what: "cannot write `config/vault.json`".
     pub operation: String,
+    /// Whoever refused asked to come back after this long.
+    pub retry_after: Option<Duration>,
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -34,6 +37,7 @@ impl EffectError {
         Self {
             kind,
             operation: operation.into(),
+            retry_after: None,
             source: None,
         }
     }

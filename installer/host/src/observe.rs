@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_engine::{Logins, secret};
+use installer_engine::{Logins, certificate, look_at_address, read_access, secret};
+use installer_pki::Pair;
 use installer_plan::{
     CameraFact, DataDirectory, Disk, Facts, Machine, PathFact, PortFact, Receipt, ServiceManager,
     Writable, host,
@@ -44,13 +45,17 @@ pub enum ObserveError {
 pub struct Observed {
     pub facts: Facts,
     pub services: BTreeMap<String, RunningService>,
+    /// The owner's certificate and key, as they lie beside the profile.
+    pub own: Option<Pair>,
 }
 
 /// Reads everything that planning `profile` at `data` may know. Without a profile only what is
-/// there is read, which is enough to take it away.
+/// there is read, which is enough to take it away. `folder` is the profile's: relative paths in it
+/// start there.
 pub fn observe(
     site: &str,
     profile: Option<&Profile>,
+    folder: &Utf8Path,
     logins: &Logins,
     data: &Utf8Path,
     programs: &Utf8Path,
@@ -71,6 +76,21 @@ pub fn observe(
         .map(|receipt| receipt.rates.clone())
         .unwrap_or_default();
     cameras.extend(footage.cameras);
+    let certificates = read_certificates(&layout)?;
+    let (mut access, own) = match profile {
+        Some(profile) => {
+            let kept = certificate::shown_to_others(&certificates, &layout);
+            read_access(profile, folder, kept.as_ref())
+        }
+        None => Default::default(),
+    };
+    let address = profile.and_then(|profile| Some(profile.access.as_ref()?.address));
+    let listens = services
+        .get("vault")
+        .is_some_and(|vault| vault.pid.is_some());
+    access.address = address
+        .filter(|address| !(listens && published(&layout) == Some(*address)))
+        .and_then(look_at_address);
     let facts = Facts {
         machine: read_machine(site, manager),
         data: read_data(data, &paths, footage.bytes)?,
@@ -82,6 +102,8 @@ pub fn observe(
         paths,
         secrets,
         missing_logins,
+        certificates: certificate::facts(&certificates, &layout),
+        access,
         services: services
             .iter()
             .map(|(name, s)| (name.clone(), s.fact.clone()))
@@ -93,7 +115,46 @@ pub fn observe(
         rotate: BTreeSet::new(),
         cameras,
     };
-    Ok(Observed { facts, services })
+    Ok(Observed {
+        facts,
+        services,
+        own,
+    })
+}
+
+/// Where the vault was last told to listen for others.
+fn published(layout: &Layout) -> Option<SocketAddr> {
+    let config = vault_api::read_config(&layout.service_config("vault")).ok()?;
+    Some(config.public?.listen)
+}
+
+/// Texts of the site's certificates and keys.
+pub(crate) fn read_certificates(layout: &Layout) -> Result<certificate::Texts, ObserveError> {
+    let mut texts = BTreeMap::new();
+    for folder in read_folders(&layout.tls())? {
+        for (path, metadata) in read_files(&folder)? {
+            if metadata.is_file()
+                && let Ok(text) = fs::read_to_string(&path)
+            {
+                texts.insert(path, text);
+            }
+        }
+    }
+    Ok(texts)
+}
+
+fn read_files(folder: &Utf8Path) -> Result<Vec<(Utf8PathBuf, fs::Metadata)>, ObserveError> {
+    read_folder(folder).map_err(|source| ObserveError::Read {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+/// Folders in a folder.
+fn read_folders(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, ObserveError> {
+    let mut found = read_files(folder)?;
+    found.retain(|(_, metadata)| metadata.is_dir());
+    Ok(found.into_iter().map(|(path, _)| path).collect())
 }
 
 /// The receipt at `path`, if there is one.
@@ -244,6 +305,20 @@ fn read_paths(
                 },
             );
         }
+    }
+    for folder in read_folders(&layout.tls())? {
+        for (path, metadata) in read_files(&folder)? {
+            // A key's digest would be a secret.
+            let digest = match path.extension() {
+                Some("crt") => read_digest(&path).map_err(|e| failed(&path, e))?,
+                _ => String::new(),
+            };
+            let (mode, text) = (mode(&metadata), None);
+            found.insert(path, PathFact::File { digest, mode, text });
+        }
+        let mode = fs::metadata(&folder).map(|found| mode(&found));
+        let mode = mode.map_err(|e| failed(&folder, e))?;
+        found.insert(folder, PathFact::Directory { mode });
     }
     let folders = [layout.config(), layout.programs(), layout.secrets()];
     for folder in &folders {

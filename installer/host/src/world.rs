@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use camino::Utf8Path;
-use installer_engine::{EffectError, ErrorKind, Logins, Probe, World, secret};
+use installer_engine::{EffectError, ErrorKind, Logins, Probe, World, certificate, secret};
+use installer_pki::Pair;
 use installer_plan::{Action, Condition, HostAction, Receipt, ServiceManager};
 
 use installer_render::{Layout, SecretName};
@@ -17,7 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::effects::Effects;
 use crate::files::read_digest;
-use crate::observe::{read_receipt, read_user};
+use crate::observe::{read_certificates, read_receipt, read_user};
 use crate::services::{RunningService, read_services, read_supervisor, read_supervisor_status};
 
 /// This many starts in a row, and waiting longer does not help.
@@ -30,6 +31,7 @@ pub struct HostWorld {
     layout: Layout,
     manager: ServiceManager,
     logins: Logins,
+    own: Option<Pair>,
     effects: Effects,
     interrupted: Arc<AtomicBool>,
     /// Starts that each service had when it was last told to start.
@@ -50,10 +52,17 @@ impl HostWorld {
             layout: Layout::new(data),
             manager,
             logins,
+            own: None,
             effects,
             interrupted,
             restarts: std::collections::BTreeMap::new(),
         }
+    }
+
+    /// With the owner's certificate and key, where the profile names them.
+    #[must_use]
+    pub fn with_certificate(self, own: Option<Pair>) -> Self {
+        Self { own, ..self }
     }
 
     /// Primitives performed so far.
@@ -116,6 +125,42 @@ impl HostWorld {
                 self.effects
                     .write_file(path, *mode, owner, contents.as_bytes())
             }
+            HostAction::MakeAuthority { folder, trust } => {
+                let pair = certificate::make_authority(&self.site)?;
+                let path = trust.join("ca.crt");
+                let kept = fs::read_to_string(&path).ok();
+                let bundle = certificate::trust(&pair, kept.as_deref())?;
+                // Trusted before anything is issued by it, and the old one for as long as it lives.
+                self.effects
+                    .write_file(&path, 0o444, None, bundle.as_bytes())?;
+                let (certificate, key) = certificate::authority_paths(folder);
+                self.write_pair(&certificate, &key, &pair, None)
+            }
+            HostAction::IssueCertificate {
+                service,
+                names,
+                authority,
+                certificate,
+                key,
+                owner,
+            } => {
+                let texts = read_certificates(&self.layout).map_err(|error| {
+                    let operation = "cannot read the site's certificates";
+                    EffectError::new(ErrorKind::Environment, operation).because(error)
+                })?;
+                let authority = certificate::authority(&texts, authority)?;
+                let pair = certificate::issue(&authority, service, names)?;
+                self.write_pair(certificate, key, &pair, owner.as_ref())
+            }
+            HostAction::InstallCertificate {
+                fingerprint,
+                certificate,
+                key,
+                owner,
+            } => {
+                let pair = certificate::planned(self.own.as_ref(), fingerprint)?;
+                self.write_pair(certificate, key, &pair, owner.as_ref())
+            }
             HostAction::RemoveFile { path } => self.effects.remove_file(path),
             HostAction::RemoveDirectory { path, recursive } => {
                 self.effects.remove_directory(path, *recursive)
@@ -138,6 +183,21 @@ impl HostWorld {
                 ServiceManager::Supervisor => self.wake_supervisor(),
             },
         }
+    }
+
+    fn write_pair(
+        &mut self,
+        certificate: &Utf8Path,
+        key: &Utf8Path,
+        pair: &Pair,
+        owner: Option<&String>,
+    ) -> Result<(), EffectError> {
+        let owner = Self::owner(owner)?;
+        let (text, secret) = (&pair.certificate, pair.key.expose());
+        self.effects
+            .write_file(key, 0o400, owner, secret.as_bytes())?;
+        self.effects
+            .write_file(certificate, 0o444, owner, text.as_bytes())
     }
 
     fn create_user(&mut self, name: &str) -> Result<(), EffectError> {

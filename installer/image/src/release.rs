@@ -7,6 +7,7 @@ use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{LayoutError, json, read};
+use crate::oci::Manifest;
 use crate::{Digest, Layout, Platform};
 
 /// The file beside a layout's `index.json`.
@@ -121,6 +122,33 @@ impl Release {
         match image {
             OwnImage::Agent => &self.agent,
             OwnImage::Vault => &self.vault,
+        }
+    }
+
+    /// Looks for an image of this release in a layout. `None`: it is there. Otherwise the first
+    /// digest that the release names, and what is there instead of it.
+    pub fn contradiction(
+        &self,
+        layout: &Layout,
+        image: OwnImage,
+        platform: Platform,
+    ) -> Option<(Digest, String)> {
+        let release = self.image(image);
+        let found = match layout.named(&self.reference(image)) {
+            Ok(found) => found.digest,
+            Err(error) => return Some((release.index.clone(), error.to_string())),
+        };
+        if found != release.index {
+            return Some((release.index.clone(), found.to_string()));
+        }
+        let named = &release.platforms.get(&platform)?.config;
+        let manifest = layout
+            .manifest_of(&self.reference(image), platform)
+            .and_then(|found| layout.document::<Manifest>(&found.digest));
+        match manifest {
+            Ok(manifest) if manifest.config.digest == *named => None,
+            Ok(manifest) => Some((named.clone(), manifest.config.digest.to_string())),
+            Err(error) => Some((named.clone(), error.to_string())),
         }
     }
 

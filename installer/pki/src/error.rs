@@ -25,6 +25,10 @@ pub enum PkiError {
     Key(#[source] rcgen::Error),
     #[error("the private key does not belong to the certificate")]
     OtherKey,
+    #[error("the text holds no PEM private key")]
+    NoKey(#[source] rustls_pki_types::pem::Error),
+    #[error("a server cannot use the certificate or the key")]
+    Unusable(#[source] rustls::Error),
     #[error("the certificate cannot be signed")]
     Sign(#[source] rcgen::Error),
 }

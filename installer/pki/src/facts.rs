@@ -116,7 +116,7 @@ pub fn trust_bundle(authorities: &[&str], now: Timestamp) -> Result<String, PkiE
 }
 
 /// All certificates of a text; at least one.
-fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, PkiError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let found = found.map_err(PkiError::Pem)?;
     if found.is_empty() {

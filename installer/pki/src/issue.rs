@@ -87,7 +87,11 @@ pub fn issue(authority: &Pair, names: &[Name], now: Timestamp) -> Result<Pair, P
     params.is_ca = IsCa::ExplicitNoCa;
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // A part of the site may also be known by it: the vault, to the site's own database.
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     params.subject_alt_names = names
         .iter()
         .map(alternative)

@@ -16,8 +16,10 @@ mod error;
 mod facts;
 mod issue;
 mod name;
+mod own;
 
 pub use error::PkiError;
 pub use facts::{Facts, Fingerprint, find_issuer, read_facts, renewal_due, trust_bundle};
 pub use issue::{Pair, Secret, check_pair, issue, make_authority};
 pub use name::Name;
+pub use own::{check_own, is_for};

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use installer_pki::{
-    Name, Pair, PkiError, Secret, check_pair, find_issuer, issue, make_authority, read_facts,
-    renewal_due, trust_bundle,
+    Name, Pair, PkiError, Secret, check_own, check_pair, find_issuer, is_for, issue,
+    make_authority, read_facts, renewal_due, trust_bundle,
 };
 use jiff::{Timestamp, ToSpan};
 use rustls_pki_types::pem::PemObject;
@@ -272,4 +272,57 @@ fn what_cannot_be_used_is_named_and_never_repeated() {
     };
     let error = issue(&broken, &names(&["x"]), now()).unwrap_err();
     assert!(matches!(error, PkiError::Key(_)) && !format!("{error:?}").contains("MC4C"));
+}
+
+/// A self-signed pair of openssl's for `*.example.org`, with its key in the form that `genkey` makes.
+fn own(genkey: &[&str]) -> Pair {
+    let (fine, key) = openssl(genkey, &[]);
+    assert!(fine, "{key}");
+    let request = [
+        "req",
+        "-x509",
+        "-new",
+        "-key",
+        "own.key",
+        "-subj",
+        "/CN=own",
+        "-days",
+        "30",
+        "-addext",
+        "subjectAltName=DNS:*.example.org,IP:192.168.1.5",
+    ];
+    let (fine, certificate) = openssl(&request, &[("own.key", &key)]);
+    assert!(fine, "{certificate}");
+    Pair {
+        certificate,
+        key: Secret::new(key),
+    }
+}
+
+#[test]
+fn an_owners_pair_is_taken_in_every_usual_form_and_only_whole() {
+    let sec1 = own(&["ecparam", "-name", "prime256v1", "-genkey", "-noout"]);
+    assert!(sec1.key.expose().contains("EC PRIVATE KEY"));
+    let pkcs8 = own(&["genpkey", "-algorithm", "ed25519"]);
+    assert_eq!(check_own(&sec1).unwrap().subject, "own");
+    for (name, wanted) in [
+        ("vault.example.org", true),
+        ("192.168.1.5", true),
+        ("example.org", false),
+        ("a.b.example.org", false),
+        ("192.168.1.6", false),
+    ] {
+        assert_eq!(is_for(&sec1.certificate, name).unwrap(), wanted, "{name}");
+    }
+    let mixed = Pair {
+        certificate: pkcs8.certificate.clone(),
+        key: sec1.key,
+    };
+    assert!(check_own(&pkcs8).is_ok());
+    assert!(matches!(check_own(&mixed), Err(PkiError::OtherKey)));
+    let keyless = Pair {
+        key: Secret::new(pkcs8.certificate.clone()),
+        certificate: pkcs8.certificate,
+    };
+    assert!(matches!(check_own(&keyless), Err(PkiError::NoKey(_))));
 }

@@ -3,7 +3,9 @@
 use installer_render::{Layout, Store, login_name, login_variable};
 use installer_spec::{Profile, Provider};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::facts::PathFact;
 use crate::receipt::Receipt;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,6 +55,32 @@ pub(crate) fn login_missing(key: &str, reason: &str) -> Finding {
         format!("no login for {}: {reason}", login_name(key)),
         format!("answer at a terminal, set {variable}=user:password, or mend `credentials`"),
     )
+}
+
+/// A vault whose catalogue is empty takes its footage up again, and tells everybody of all of it.
+/// `before` is the configuration that it had.
+pub(crate) fn catalogue_moved(before: Option<&PathFact>, after: &str) -> Option<Finding> {
+    let Some(PathFact::File {
+        text: Some(before), ..
+    }) = before
+    else {
+        return None;
+    };
+    let place = |text: &str| {
+        let config: Value = serde_json::from_str(text).ok()?;
+        let database = &config["catalogue"]["mongodb"];
+        Some((database["uri"].clone(), database["database"].clone()))
+    };
+    let (before, after) = (place(before)?, place(after)?);
+    (before != after).then(|| {
+        Finding::new(
+            Severity::Warning,
+            "catalogue-moved",
+            "the vault gets another catalogue: it takes its recordings up from where they are kept, \
+             and tells of each of them again",
+            "the old catalogue stays where it is; write the former `catalogue` to go back to it",
+        )
+    })
 }
 
 /// The vault finds footage where it is told to keep it, and only there: what was kept elsewhere

@@ -6,6 +6,8 @@ use camino::Utf8PathBuf;
 use installer_render::host::Program;
 use serde::{Deserialize, Serialize};
 
+use crate::access::AccessFacts;
+use crate::certificate::CertificateFacts;
 use crate::digest::Digest;
 use crate::receipt::Receipt;
 
@@ -23,6 +25,10 @@ pub struct Facts {
     pub secrets: BTreeMap<String, SecretFact>,
     /// Logins that the profile names and nobody can provide, with the reason.
     pub missing_logins: BTreeMap<String, String>,
+    #[serde(default)]
+    pub certificates: CertificateFacts,
+    #[serde(default)]
+    pub access: AccessFacts,
     /// Services of this site that the service manager knows.
     pub services: BTreeMap<String, ServiceFact>,
     /// Our supervisor answers.

@@ -4,6 +4,8 @@
 //! facts give the same plan, byte for byte, and no plan holds a secret.
 //! It must not know how a step is done. Start at [`host::plan`] and [`docker::plan`].
 
+mod access;
+mod certificate;
 mod check;
 mod digest;
 pub mod docker;
@@ -17,6 +19,8 @@ mod show;
 mod storage;
 mod text;
 
+pub use access::{AccessFacts, AddressFact, OwnCertificate, OwnFact, Standing};
+pub use certificate::{CertificateFact, CertificateFacts};
 pub use check::{Finding, Severity};
 pub use digest::{Digest, digest_of};
 pub use facts::{

@@ -1,6 +1,6 @@
 //! A plan: ordered steps that carry every choice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 use installer_render::host::Program;
@@ -155,6 +155,27 @@ pub enum HostAction {
         /// A file that holds it already: of the same site at another target.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         carried: Option<Utf8PathBuf>,
+        owner: Option<String>,
+    },
+    /// A new authority of the site, and the trust in it. Paths are folders.
+    MakeAuthority {
+        folder: Utf8PathBuf,
+        trust: Utf8PathBuf,
+    },
+    /// A certificate from the authority in `authority`, with a new key.
+    IssueCertificate {
+        service: String,
+        names: BTreeSet<String>,
+        authority: Utf8PathBuf,
+        certificate: Utf8PathBuf,
+        key: Utf8PathBuf,
+        owner: Option<String>,
+    },
+    /// The owner's certificate and key, which lie beside the profile and have this fingerprint.
+    InstallCertificate {
+        fingerprint: String,
+        certificate: Utf8PathBuf,
+        key: Utf8PathBuf,
         owner: Option<String>,
     },
     WriteFile {

@@ -61,6 +61,14 @@ pub enum Promise {
 /// Says when less footage fits than the profile promises. Where the disk is too small nothing
 /// begins, unless the owner has agreed; a quota is the owner's own word.
 pub(crate) fn retention_finding(storage: &StorageEstimate, promise: Promise) -> Option<Finding> {
+    if storage.room_bytes == 0 {
+        return Some(Finding::new(
+            Severity::Warning,
+            "no-room",
+            "the disk has no room for footage: what is recorded goes at once",
+            "make room, or set `storage.path` to another disk: 5 % of it, at most 10 GiB, stay free",
+        ));
+    }
     let asked = storage
         .retention_days
         .filter(|asked| *asked > storage.days)?;

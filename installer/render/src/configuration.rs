@@ -9,10 +9,11 @@ use camino::Utf8PathBuf;
 use installer_spec::{Camera, Isolation, Keeper, Profile, Source, When};
 use serde::{Deserialize, Serialize};
 use url::Url;
-use vault_api::{AccountConfig, TlsConfig, VaultConfig};
+use vault_api::{AccountConfig, Identity, TlsConfig, VaultConfig};
 
+use crate::access::public;
 use crate::secret::SecretOrigin;
-use crate::store::{integrations, provider, store_secrets};
+use crate::store::{catalogue, integrations, provider, store_secrets};
 
 /// User name with which the test camera is watched.
 pub const TEST_CAMERA_USER: &str = "viewer";
@@ -21,7 +22,7 @@ pub const TEST_CAMERA_USER: &str = "viewer";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// What the vault uses: an object store, a broker.
+    /// What the vault uses: an object store, a database, a broker.
     Store,
     Vault,
     TestCamera,
@@ -128,9 +129,15 @@ pub(crate) trait Placement {
     fn tls(&self, service: &str) -> Option<TlsFiles>;
     /// Bundle of the issuers that the site's parts trust, where there are certificates.
     fn trust(&self) -> Option<Utf8PathBuf>;
+    /// What the vault shows to a database of the site's own.
+    fn identity(&self) -> Option<Identity>;
     /// The folder out of which the vault takes agents' files by rename; absent where they share
     /// no disk and agents send them.
     fn handoff(&self) -> Option<Utf8PathBuf>;
+    /// Where the vault listens for those who come by `access` to an address of the machine.
+    fn public(&self, address: SocketAddr) -> SocketAddr;
+    /// Folder of the certificate that they are shown.
+    fn access_folder(&self) -> Utf8PathBuf;
 }
 
 pub(crate) fn json<T: Serialize>(value: &T) -> String {
@@ -151,6 +158,7 @@ pub(crate) fn vault_config(place: &impl Placement, service: &str) -> VaultConfig
             certificate: files.certificate,
             key: files.key,
         }),
+        public: public(place),
         data: place.vault_data(),
         admin_token_file: place.secret("vault-admin-token"),
         account: AccountConfig {
@@ -161,6 +169,7 @@ pub(crate) fn vault_config(place: &impl Placement, service: &str) -> VaultConfig
             handoff: place.handoff().into_iter().collect(),
         },
         provider: provider(place),
+        catalogue: catalogue(place),
         retention: vault_api::Retention {
             age_seconds: profile.storage.retention.map(|age| age.as_secs()),
             quota_bytes: profile.storage.quota,

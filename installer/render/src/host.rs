@@ -8,7 +8,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use installer_spec::{Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
+use vault_api::Identity;
 
+use crate::access::{ACCESS, acme_folder};
 use crate::configuration::{
     Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
     agent_memory_mib, camera_secret, json, service_names, test_camera_of, vault_config,
@@ -142,8 +144,20 @@ impl Placement for Inputs<'_> {
         None
     }
 
+    fn identity(&self) -> Option<Identity> {
+        None
+    }
+
     fn handoff(&self) -> Option<Utf8PathBuf> {
         Some(self.layout.agents())
+    }
+
+    fn public(&self, address: SocketAddr) -> SocketAddr {
+        address
+    }
+
+    fn access_folder(&self) -> Utf8PathBuf {
+        self.layout.certificate(ACCESS)
     }
 }
 
@@ -160,6 +174,7 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Service {
     if inputs.profile.storage.provider == Provider::Filesystem {
         writable.insert(1, layout.recordings());
     }
+    writable.extend(acme_folder(inputs));
     Service {
         role: Role::Vault,
         description: "stakeout vault".to_owned(),

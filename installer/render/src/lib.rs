@@ -4,6 +4,7 @@
 //! what it makes: secrets are named by path. It must not know what is already there.
 //! Start at [`host::render`] and [`docker::render`].
 
+mod access;
 mod configuration;
 pub mod docker;
 pub mod host;
@@ -12,6 +13,7 @@ mod secret;
 mod store;
 mod unit;
 
+pub use access::{ACCESS, ACME_CERTIFICATE, ACME_ROOTS, access_certificate};
 pub use configuration::{
     RenderedFile, Role, TEST_CAMERA_USER, agent_of, camera_secret, secret_purposes, service_names,
 };

@@ -59,6 +59,9 @@ pub fn login_key(purpose: &str) -> Option<String> {
     if purpose == "s3-access-key" || purpose == "s3-secret-key" {
         return Some("storage.credentials".to_owned());
     }
+    if purpose == "catalogue-login" {
+        return Some("catalogue.credentials".to_owned());
+    }
     let login = purpose.strip_suffix("-login")?;
     if let Some(camera) = login.strip_prefix("camera-") {
         return Some(camera.to_owned());
@@ -98,6 +101,7 @@ mod tests {
         for (purpose, key, variable) in [
             ("camera-front-door-login", "front-door", "FRONT_DOOR"),
             ("s3-secret-key", "storage.credentials", "STORAGE"),
+            ("catalogue-login", "catalogue.credentials", "CATALOGUE"),
             ("amqp-2-login", "events[1].credentials", "EVENTS_1"),
         ] {
             assert_eq!(login_key(purpose).as_deref(), Some(key));

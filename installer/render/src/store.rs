@@ -1,10 +1,10 @@
-//! What a site's vault uses besides itself: object stores and brokers, its own and others'.
+//! What a site's vault uses besides itself: object stores, a database and brokers, its own and others'.
 
 use std::collections::BTreeMap;
 
-use installer_spec::{Broker, EventSink, Keeper, Profile, Provider};
+use installer_spec::{Broker, Catalogue, Database, EventSink, Keeper, Profile, Provider};
 use url::Url;
-use vault_api::{AmqpConfig, MqttConfig, ProviderConfig, WebhookConfig};
+use vault_api::{AmqpConfig, CatalogueConfig, MqttConfig, ProviderConfig, WebhookConfig};
 
 use crate::configuration::Placement;
 use crate::secret::SecretOrigin;
@@ -13,6 +13,7 @@ use crate::secret::SecretOrigin;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Store {
     Minio,
+    Ferretdb,
     Mosquitto,
     Rabbitmq,
 }
@@ -20,16 +21,20 @@ pub enum Store {
 /// The bucket of a MinIO of the site's own.
 const BUCKET: &str = "recordings";
 
+/// The database of a FerretDB of the site's own.
+const DATABASE: &str = "stakeout";
+
 /// What MinIO answers to where nothing else is set.
 const REGION: &str = "us-east-1";
 
 impl Store {
-    pub const ALL: [Self; 3] = [Self::Minio, Self::Mosquitto, Self::Rabbitmq];
+    pub const ALL: [Self; 4] = [Self::Minio, Self::Ferretdb, Self::Mosquitto, Self::Rabbitmq];
 
     /// Name of its service, its image in the catalogue, and its host.
     pub fn name(self) -> &'static str {
         match self {
             Self::Minio => "minio",
+            Self::Ferretdb => "ferretdb",
             Self::Mosquitto => "mosquitto",
             Self::Rabbitmq => "rabbitmq",
         }
@@ -38,6 +43,7 @@ impl Store {
     pub(crate) fn port(self) -> u16 {
         match self {
             Self::Minio => 9000,
+            Self::Ferretdb => 27017,
             Self::Mosquitto => 8883,
             Self::Rabbitmq => 5671,
         }
@@ -46,6 +52,7 @@ impl Store {
     fn url(self) -> Url {
         let scheme = match self {
             Self::Minio => "https",
+            Self::Ferretdb => "mongodb",
             Self::Mosquitto => "mqtts",
             Self::Rabbitmq => "amqps",
         };
@@ -61,6 +68,7 @@ pub fn stores(profile: &Profile) -> Vec<Store> {
     }
     let wanted = |store: &Store| match store {
         Store::Minio => profile.storage.provider == Provider::Minio,
+        Store::Ferretdb => profile.catalogue == Catalogue::Mongodb(Database::Deploy),
         Store::Mosquitto => profile.events.iter().any(|sink| {
             matches!(
                 sink,
@@ -97,6 +105,8 @@ pub(crate) fn store_secrets(profile: &Profile) -> BTreeMap<String, SecretOrigin>
                 add("minio-root-user", SecretOrigin::Random);
                 add("minio-root-password", SecretOrigin::Random);
             }
+            // It knows its vault by the certificate.
+            Store::Ferretdb => {}
             Store::Mosquitto => {
                 add("mosquitto-login", SecretOrigin::ServiceLogin);
                 add("mosquitto-passwords", SecretOrigin::MosquittoPasswords);
@@ -110,6 +120,13 @@ pub(crate) fn store_secrets(profile: &Profile) -> BTreeMap<String, SecretOrigin>
     if let Provider::S3(_) = profile.storage.provider {
         add("s3-access-key", SecretOrigin::LoginUser);
         add("s3-secret-key", SecretOrigin::LoginPassword);
+    }
+    if let Catalogue::Mongodb(Database::External {
+        credentials: Some(_),
+        ..
+    }) = profile.catalogue
+    {
+        add("catalogue-login", SecretOrigin::Login);
     }
     for (index, sink) in profile.events.iter().enumerate() {
         let (kind, broker) = match sink {
@@ -134,7 +151,7 @@ pub(crate) fn store_secrets(profile: &Profile) -> BTreeMap<String, SecretOrigin>
 
 /// Whether the vault reads a secret of this purpose.
 pub(crate) fn is_of_vault(purpose: &str) -> bool {
-    let whole = ["mosquitto-login", "rabbitmq-login"];
+    let whole = ["mosquitto-login", "rabbitmq-login", "catalogue-login"];
     let begins = ["vault-", "webhook-", "minio-", "s3-", "mqtt-", "amqp-"];
     whole.contains(&purpose) || begins.iter().any(|begin| purpose.starts_with(begin))
 }
@@ -168,6 +185,41 @@ pub(crate) fn provider(place: &impl Placement) -> ProviderConfig {
             ca_file: None,
             create_bucket: false,
         },
+    }
+}
+
+/// Where the vault notes what it has.
+pub(crate) fn catalogue(place: &impl Placement) -> CatalogueConfig {
+    let database = match &place.profile().catalogue {
+        Catalogue::Sqlite => return CatalogueConfig::Sqlite,
+        Catalogue::Mongodb(database) => database,
+    };
+    match database {
+        Database::Deploy => CatalogueConfig::Mongodb {
+            uri: Store::Ferretdb.url().to_string(),
+            database: DATABASE.to_owned(),
+            credentials_file: None,
+            tls: true,
+            ca_file: place.trust(),
+            identity: place.identity(),
+        },
+        Database::External {
+            address,
+            credentials,
+        } => {
+            let set = address.replica_set.as_ref();
+            let options = set.map_or_else(String::new, |name| format!("?replicaSet={name}"));
+            CatalogueConfig::Mongodb {
+                uri: format!("mongodb://{}/{options}", address.hosts.join(",")),
+                database: address.database.clone(),
+                credentials_file: credentials
+                    .as_ref()
+                    .map(|_| place.secret("catalogue-login")),
+                tls: address.tls,
+                ca_file: None,
+                identity: None,
+            }
+        }
     }
 }
 

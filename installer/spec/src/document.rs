@@ -5,9 +5,10 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 
+use crate::access::AccessDocument;
 use crate::profile::{
-    Broker, Camera, Credentials, EventSink, Isolation, Keeper, Profile, Provider, Record, Source,
-    Storage, TargetChoice, TestSource, When,
+    Broker, Camera, Catalogue, Credentials, Database, EventSink, Isolation, Keeper, Profile,
+    Provider, Record, Source, Storage, TargetChoice, TestSource, When,
 };
 use crate::units::{format_bytes, format_duration};
 
@@ -40,9 +41,17 @@ pub(crate) struct Document {
     /// Where footage stays and for how long.
     #[serde(default, skip_serializing_if = "is_default")]
     storage: StorageDocument,
+    /// Where the vault notes what there is. Needs the vault.
+    #[serde(default, skip_serializing_if = "is_default")]
+    catalogue: CatalogueDocument,
     /// Who hears of new recordings. Needs the vault.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     events: Vec<EventDocument>,
+    /// Where people and other machines reach the vault; without it, nothing is published. Needs the
+    /// vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AccessDocument")]
+    access: Option<AccessDocument>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -305,6 +314,37 @@ enum KeeperWord {
     Agent,
 }
 
+/// `sqlite`: a file below the data directory. Else a database that speaks MongoDB's protocol.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged, rename = "Catalogue")]
+enum CatalogueDocument {
+    Word(SqliteWord),
+    Database(DatabaseDocument),
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum SqliteWord {
+    #[default]
+    Sqlite,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "Database")]
+struct DatabaseDocument {
+    /// `deploy`: FerretDB, of the site's own. Else the address of a database that runs.
+    #[schemars(
+        regex(pattern = "^(deploy$|mongodb://[^@/]+/[A-Za-z0-9_-]+([?]|$))"),
+        example = &"mongodb://db1,db2/stakeout?replicaSet=rs0&tls=true"
+    )]
+    mongodb: String,
+    /// The database's login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CredentialsDocument")]
+    credentials: Option<CredentialsDocument>,
+}
+
 /// Who hears of new recordings.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged, rename = "Event")]
@@ -404,7 +444,9 @@ impl From<&Profile> for Document {
             },
             cameras: profile.cameras.iter().map(CameraDocument::from).collect(),
             storage: StorageDocument::from(&profile.storage),
+            catalogue: CatalogueDocument::from(&profile.catalogue),
             events: profile.events.iter().map(EventDocument::from).collect(),
+            access: profile.access.as_ref().map(AccessDocument::from),
         }
     }
 }
@@ -448,6 +490,35 @@ impl From<&Storage> for StorageDocument {
                 credentials: credentials_document(&s3.credentials),
             }),
         }
+    }
+}
+
+impl Default for CatalogueDocument {
+    fn default() -> Self {
+        Self::Word(SqliteWord::default())
+    }
+}
+
+impl From<&Catalogue> for CatalogueDocument {
+    fn from(catalogue: &Catalogue) -> Self {
+        let database = match catalogue {
+            Catalogue::Sqlite => return Self::default(),
+            Catalogue::Mongodb(database) => database,
+        };
+        let (mongodb, credentials) = match database {
+            Database::Deploy => ("deploy".to_owned(), None),
+            Database::External {
+                address,
+                credentials,
+            } => (
+                address.to_string(),
+                credentials.as_ref().and_then(credentials_document),
+            ),
+        };
+        Self::Database(DatabaseDocument {
+            mongodb,
+            credentials,
+        })
     }
 }
 

@@ -13,12 +13,17 @@ pub(crate) struct Keys {
 pub(crate) const PROFILE: Keys = Keys {
     owner: "the top level",
     known: &[
-        "version", "site", "target", "agents", "cameras", "storage", "events",
-    ],
-    later: &[(
+        "version",
+        "site",
+        "target",
+        "agents",
+        "cameras",
+        "storage",
+        "catalogue",
+        "events",
         "access",
-        "take it out: agents and vault listen on this machine only",
-    )],
+    ],
+    later: &[],
 };
 pub(crate) const AGENTS: Keys = Keys {
     owner: "`agents`",
@@ -64,6 +69,14 @@ pub(crate) const STORAGE: Keys = Keys {
     ],
     later: &[],
 };
+pub(crate) const CATALOGUE: Keys = Keys {
+    owner: "`catalogue`",
+    known: &["mongodb", "credentials"],
+    later: &[(
+        "ferretdb",
+        "write `mongodb: deploy`, which is FerretDB, or `mongodb: \"mongodb://HOST/NAME\"`",
+    )],
+};
 const USE_OTHERS: &str = "use `webhook`, `mqtt` or `amqp`";
 pub(crate) const EVENT: Keys = Keys {
     owner: "an entry of `events`",
@@ -84,7 +97,34 @@ pub(crate) const EVENT: Keys = Keys {
         ("sqs", USE_OTHERS),
     ],
 };
-pub(crate) const ALL: [Keys; 7] = [PROFILE, AGENTS, CAMERA, CREDENTIALS, RECORD, STORAGE, EVENT];
+pub(crate) const ACCESS: Keys = Keys {
+    owner: "`access`",
+    known: &["address", "names", "tls"],
+    later: &[],
+};
+pub(crate) const TLS: Keys = Keys {
+    owner: "`tls`",
+    known: &["certificate", "key", "acme"],
+    later: &[],
+};
+pub(crate) const ACME: Keys = Keys {
+    owner: "`acme`",
+    known: &["directory", "email", "ca_file"],
+    later: &[],
+};
+pub(crate) const ALL: [Keys; 11] = [
+    PROFILE,
+    AGENTS,
+    CAMERA,
+    CREDENTIALS,
+    RECORD,
+    STORAGE,
+    CATALOGUE,
+    EVENT,
+    ACCESS,
+    TLS,
+    ACME,
+];
 
 /// Columns of a CSV list.
 pub(crate) const COLUMNS: [&str; 11] = [
@@ -148,7 +188,11 @@ mod tests {
             (CREDENTIALS, vec!["LoginFile", "LoginVariable"]),
             (RECORD, vec!["RecordTimes"]),
             (STORAGE, vec!["Storage", "S3Storage"]),
+            (CATALOGUE, vec!["Database"]),
             (EVENT, vec!["WebhookEvent", "MqttEvent", "AmqpEvent"]),
+            (ACCESS, vec!["Access"]),
+            (TLS, vec!["OwnCertificate", "AcmeCertificate"]),
+            (ACME, vec!["Acme"]),
         ] {
             let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();
             assert_eq!(keys(&names), known, "{names:?}");

@@ -3,6 +3,7 @@
 //! Invariant: parsing reads no file but the CSV lists that it is handed; no clock, no network. No
 //! message ever holds a password. It must not know any target. Start at [`Profile`] and [`parse`].
 
+mod access;
 mod check;
 mod diagnostic;
 mod document;
@@ -21,7 +22,8 @@ pub use edit::{EditError, add_camera, remove_camera};
 pub use lists::{Lists, MemoryLists};
 pub use mask::mask;
 pub use profile::{
-    Agents, Broker, Camera, Credentials, EventSink, Isolation, Keeper, Login, Profile, Provider,
-    Record, S3, Source, Storage, TargetChoice, TestSource, When,
+    Access, AccessTls, Acme, Agents, Broker, Camera, Catalogue, Credentials, Database, EventSink,
+    Isolation, Keeper, Login, MongoAddress, Profile, Provider, Record, S3, Source, Storage,
+    TargetChoice, TestSource, When,
 };
 pub use units::{format_bytes, format_duration, parse_bytes, parse_duration};

@@ -1,6 +1,8 @@
 //! A camera site as its owner wants it: the checked form of the file.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
@@ -17,7 +19,10 @@ pub struct Profile {
     /// In file order, CSV rows in their place; names are unique.
     pub cameras: Vec<Camera>,
     pub storage: Storage,
+    pub catalogue: Catalogue,
     pub events: Vec<EventSink>,
+    /// Absent, the vault is reached from the site's own machine only.
+    pub access: Option<Access>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +166,52 @@ pub struct S3 {
     pub credentials: Credentials,
 }
 
+/// Where the vault notes what there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Catalogue {
+    /// A file below the data directory.
+    Sqlite,
+    Mongodb(Database),
+}
+
+/// Who runs the database that the catalogue lies in; it speaks MongoDB's protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// It comes with the site.
+    Deploy,
+    /// It is there.
+    External {
+        address: MongoAddress,
+        credentials: Option<Credentials>,
+    },
+}
+
+/// A connection string of MongoDB in its parts, without login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MongoAddress {
+    /// `HOST` or `HOST:PORT`; several are a replica set's.
+    pub hosts: Vec<String>,
+    pub database: String,
+    pub replica_set: Option<String>,
+    pub tls: bool,
+}
+
+impl fmt::Display for MongoAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mongodb://{}/{}", self.hosts.join(","), self.database)?;
+        let set = self.replica_set.as_ref();
+        let set = set.map(|name| format!("replicaSet={name}"));
+        let options = set
+            .into_iter()
+            .chain(self.tls.then(|| "tls=true".to_owned()));
+        let options: Vec<_> = options.collect();
+        if options.is_empty() {
+            return Ok(());
+        }
+        write!(f, "?{}", options.join("&"))
+    }
+}
+
 /// Who keeps the footage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -199,4 +250,76 @@ pub enum Broker {
         url: Url,
         credentials: Option<Credentials>,
     },
+}
+
+/// Where people and other machines reach the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// An unspecified one is every address of the machine; its port is not 0.
+    pub address: SocketAddr,
+    /// Further names: DNS names in lower case and IP addresses, in file order.
+    pub names: Vec<String>,
+    pub tls: AccessTls,
+}
+
+/// Whose certificate is shown there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessTls {
+    /// One of the site's own authority.
+    Internal,
+    /// The owner's. Paths are absolute or relative to the profile's folder.
+    Files {
+        certificate: Utf8PathBuf,
+        key: Utf8PathBuf,
+    },
+    /// One of an ACME authority, which gets to the vault by [`Access::names`].
+    Acme(Acme),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// The authority's directory, `https`.
+    pub directory: Url,
+    pub email: Option<String>,
+    /// PEM of the roots of a private authority, absolute or relative to the profile's folder.
+    pub ca_file: Option<Utf8PathBuf>,
+}
+
+impl Access {
+    /// The address as a name, where it is one of a single machine.
+    fn own_name(&self) -> Option<String> {
+        let ip = self.address.ip();
+        (!ip.is_unspecified()).then(|| ip.to_string())
+    }
+
+    /// What the certificate of the site's own authority is for.
+    pub fn all_names(&self) -> BTreeSet<String> {
+        self.names.iter().cloned().chain(self.own_name()).collect()
+    }
+
+    /// What an owner's certificate has to cover: the names, and without any the address.
+    pub fn needed_names(&self) -> BTreeSet<String> {
+        if self.names.is_empty() {
+            self.all_names()
+        } else {
+            self.names.iter().cloned().collect()
+        }
+    }
+
+    /// `https://HOST:PORT`, by the first name or else by the address.
+    pub fn url(&self) -> String {
+        let host = match self.names.first() {
+            Some(name) => name.clone(),
+            None => self.address.ip().to_string(),
+        };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host
+        };
+        match self.address.port() {
+            443 => format!("https://{host}"),
+            port => format!("https://{host}:{port}"),
+        }
+    }
 }

@@ -2,57 +2,32 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use e2e::shipped::{Server, images, key, run};
-use e2e::{free_port, root, wait_until};
+use e2e::registry::Registry;
+use e2e::root;
+use e2e::shipped::{images, key, run};
 use serde_json::Value;
 
 use super::{Engine, PLATFORMS, folder, is_root, release, stakeout, text};
 
-/// A registry on loopback.
-struct Registry {
-    address: String,
-    _server: Server,
-    _folder: tempfile::TempDir,
-}
-
-impl Registry {
-    /// Serves with these further arguments of `ci/parts/registry`.
-    fn start(words: &[&str]) -> Self {
-        let (folder, at) = folder();
-        let port = free_port();
-        let mut command = Command::new(root().join("ci/parts/registry"));
-        command.arg(&at).arg(port.to_string()).args(words);
-        let registry = Self {
-            address: format!("127.0.0.1:{port}"),
-            _server: Server::start(&mut command, &at.join("log")),
-            _folder: folder,
-        };
-        let listens = || std::net::TcpStream::connect(&registry.address).is_ok();
-        wait_until(Duration::from_secs(20), "the registry listens", listens);
-        registry
-    }
-
-    /// Status and digest of a manifest, as curl sees it.
-    fn head(&self, image: &str, reference: &str) -> (String, String) {
-        let url = format!(
-            "http://{}/v2/stakeout/{image}/manifests/{reference}",
-            self.address
-        );
-        let accept = "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
-        let mut curl = Command::new("curl");
-        let said = run(curl.args(["--silent", "--head", "-H", accept, &url]));
-        let digest = said
-            .lines()
-            .find_map(|line| line.strip_prefix("Docker-Content-Digest: "));
-        let status = said.split_whitespace().nth(1).unwrap();
-        (
-            status.to_owned(),
-            digest.unwrap_or_default().trim().to_owned(),
-        )
-    }
+/// Status and digest of a manifest, as curl sees it.
+fn head(registry: &Registry, image: &str, reference: &str) -> (String, String) {
+    let url = format!(
+        "http://{}/v2/stakeout/{image}/manifests/{reference}",
+        registry.address
+    );
+    let accept = "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+    let mut curl = Command::new("curl");
+    let said = run(curl.args(["--silent", "--head", "-H", accept, &url]));
+    let digest = said
+        .lines()
+        .find_map(|line| line.strip_prefix("Docker-Content-Digest: "));
+    let status = said.split_whitespace().nth(1).unwrap();
+    (
+        status.to_owned(),
+        digest.unwrap_or_default().trim().to_owned(),
+    )
 }
 
 #[test]
@@ -79,17 +54,17 @@ fn a_registry_takes_the_images_by_digest_and_an_engine_pulls_them() {
         // Three signatures, two lists of parts, one provenance.
         assert_eq!(pushed["attached"], 6);
         assert_eq!(
-            registry.head(image, &version),
+            head(&registry, image, &version),
             ("200".to_owned(), index.clone())
         );
         let hex = index.replace("sha256:", "");
         let tags = [".sig", ".att", ""].map(|end| format!("sha256-{hex}{end}"));
         for tag in tags {
-            assert_eq!(registry.head(image, &tag).0, "200", "{tag}");
+            assert_eq!(head(&registry, image, &tag).0, "200", "{tag}");
         }
         for platform in PLATFORMS {
             let manifest = text(&release[image]["platforms"][platform]["manifest"]);
-            assert_eq!(registry.head(image, &manifest).1, manifest);
+            assert_eq!(head(&registry, image, &manifest).1, manifest);
         }
     }
     let again: Value = serde_json::from_str(&run(&mut push())).unwrap();

@@ -17,12 +17,18 @@ pub struct VaultConfig {
     /// HTTPS; plain HTTP if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
+    /// A second place where the API is served, for people and other machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<PublicConfig>,
     /// Directory that this process owns: catalogue, outbox, staging.
     pub data: Utf8PathBuf,
     /// File with the bearer token of the read and admin API.
     pub admin_token_file: Utf8PathBuf,
     pub account: AccountConfig,
     pub provider: ProviderConfig,
+    /// Where it is noted what the provider holds, and what was told of it.
+    #[serde(default, skip_serializing_if = "CatalogueConfig::is_sqlite")]
+    pub catalogue: CatalogueConfig,
     pub retention: Retention,
     #[serde(default)]
     pub webhooks: Vec<WebhookConfig>,
@@ -30,6 +36,15 @@ pub struct VaultConfig {
     pub mqtt: Vec<MqttConfig>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub amqp: Vec<AmqpConfig>,
+}
+
+/// Never plain HTTP, and never a reason for the vault to stop: where the address or the certificate
+/// is missing, it is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicConfig {
+    pub listen: SocketAddr,
+    pub tls: TlsConfig,
 }
 
 /// Where the certificate of the API comes from.
@@ -101,6 +116,46 @@ pub enum ProviderConfig {
         #[serde(default)]
         create_bucket: bool,
     },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum CatalogueConfig {
+    /// `catalogue.sqlite` below `data`.
+    #[default]
+    Sqlite,
+    /// MongoDB, FerretDB, and what else speaks its protocol; several vaults may share it.
+    Mongodb {
+        /// `mongodb://HOST[:PORT][,HOST[:PORT]…]/[?replicaSet=NAME]`; never holds user or password.
+        uri: String,
+        database: String,
+        /// User in the first line, password in the second.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        credentials_file: Option<Utf8PathBuf>,
+        #[serde(default)]
+        tls: bool,
+        /// PEM of the roots of a private authority; Mozilla's if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ca_file: Option<Utf8PathBuf>,
+        /// This vault's certificate, for a server that asks for one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<Identity>,
+    },
+}
+
+/// PEM files; read at the start only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    pub certificate: Utf8PathBuf,
+    /// Nobody else may read it.
+    pub key: Utf8PathBuf,
+}
+
+impl CatalogueConfig {
+    fn is_sqlite(&self) -> bool {
+        *self == Self::Sqlite
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

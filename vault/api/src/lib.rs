@@ -17,8 +17,8 @@
 mod config;
 
 pub use config::{
-    AccountConfig, AmqpConfig, ConfigError, MqttConfig, ProviderConfig, Retention, TlsConfig,
-    VaultConfig, WebhookConfig, read_config,
+    AccountConfig, AmqpConfig, CatalogueConfig, ConfigError, Identity, MqttConfig, ProviderConfig,
+    PublicConfig, Retention, TlsConfig, VaultConfig, WebhookConfig, read_config,
 };
 
 use serde::{Deserialize, Serialize};

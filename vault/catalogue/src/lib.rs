@@ -1,20 +1,23 @@
-//! Which recordings there are, and which events still have to be told: SQLite.
+//! Which recordings there are, and which events still have to be told: in a file of SQLite, or in
+//! a database that speaks MongoDB's protocol and that several vaults may share.
 //!
-//! Invariant: a recording and its event are written in one transaction, and both are on disk when
-//! the call returns. It must not know where objects lie or who hears of events.
+//! Invariant: a recording and the event that tells of it are written at once, and both are on disk
+//! when the call returns. It must not know where objects lie or who hears of events.
 //! Start at [`Catalogue`].
 
-mod ballast;
+mod mongo;
 mod page;
-mod schema;
+mod sqlite;
 
-use camino::{Utf8Path, Utf8PathBuf};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, ffi, params};
+use std::fmt::Debug;
+
+use camino::Utf8PathBuf;
+use rusqlite::{ErrorCode, ffi};
 use vault_api::{Event, Page, Recording};
 
-use crate::ballast::Ballast;
-
+pub use mongo::{MongoCatalogue, MongoLogin, MongoSettings};
 pub use page::{NotAToken, PageToken};
+pub use sqlite::SqliteCatalogue;
 
 /// A recording that is not in the catalogue yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,21 @@ pub enum CatalogueError {
     },
     #[error("the catalogue `{path}` is damaged, `rebuild` makes it anew: {report}")]
     Damaged { path: Utf8PathBuf, report: String },
+    #[error("a document of the catalogue in database `{database}` cannot be read")]
+    Document {
+        database: String,
+        source: Box<mongodb::error::Error>,
+    },
+    #[error("the address of the catalogue's database cannot be used")]
+    Address(#[source] Box<mongodb::error::Error>),
+    #[error("cannot {operation} the catalogue in database `{database}`")]
+    Remote {
+        operation: &'static str,
+        database: String,
+        source: Box<mongodb::error::Error>,
+    },
+    #[error("too many vaults write to the catalogue in database `{database}` at once")]
+    Crowded { database: String },
     #[error("the catalogue `{path}` has version {found}; this vault reads up to {known}")]
     Newer {
         path: Utf8PathBuf,
@@ -75,6 +93,11 @@ pub enum CatalogueError {
 }
 
 impl CatalogueError {
+    /// A database elsewhere cannot be used now; the same call may well succeed later.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Remote { .. } | Self::Crowded { .. })
+    }
+
     /// The disk has no room.
     pub fn is_full(&self) -> bool {
         let (Self::Open { source, .. } | Self::Query { source, .. }) = self else {
@@ -88,404 +111,80 @@ impl CatalogueError {
     }
 }
 
-fn query(operation: &'static str) -> impl Fn(rusqlite::Error) -> CatalogueError {
-    move |source| CatalogueError::Query { operation, source }
-}
-
-/// The open file. Calls block; a server runs them beside its event loop.
-#[derive(Debug)]
-pub struct Catalogue {
-    connection: Connection,
-    site: String,
-    ballast: Ballast,
-}
-
-impl Catalogue {
-    /// Opens or makes the file, brings it to the newest tables and checks it.
-    pub fn open(path: &Utf8Path, site: &str) -> Result<Self, CatalogueError> {
-        let ballast = Ballast::beside(path);
-        let mut opened = Self::open_file(path);
-        if matches!(&opened, Err(error) if error.is_full()) && ballast.drop() {
-            opened = Self::open_file(path);
-        }
-        Ok(Self {
-            connection: opened?,
-            site: site.to_owned(),
-            ballast,
-        })
+/// What every catalogue does. Calls block; a server runs them beside its event loop.
+pub trait Catalogue: Debug + Send + Sync {
+    /// It is on another machine: it may be away at any time, and other vaults may use it too.
+    fn is_remote(&self) -> bool {
+        false
     }
 
-    fn open_file(path: &Utf8Path) -> Result<Connection, CatalogueError> {
-        let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => CatalogueError::Damaged {
-                path: path.to_owned(),
-                report: source.to_string(),
-            },
-            _ => CatalogueError::Open {
-                path: path.to_owned(),
-                source,
-            },
-        };
-        let mut connection = Connection::open(path).map_err(failed)?;
-        connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .map_err(failed)?;
-        // An acknowledged recording has to survive a power cut.
-        connection
-            .pragma_update(None, "synchronous", "FULL")
-            .map_err(failed)?;
-        // A container may have no folder for temporary files.
-        connection
-            .pragma_update(None, "temp_store", "MEMORY")
-            .map_err(failed)?;
-        connection
-            .busy_timeout(std::time::Duration::from_secs(10))
-            .map_err(failed)?;
-        let found: i64 = connection
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(failed)?;
-        let known = schema::newest();
-        if found > known {
-            return Err(CatalogueError::Newer {
-                path: path.to_owned(),
-                found,
-                known,
-            });
-        }
-        let report: String = connection
-            .pragma_query_value(None, "quick_check", |row| row.get(0))
-            .map_err(failed)?;
-        if report != "ok" {
-            return Err(CatalogueError::Damaged {
-                path: path.to_owned(),
-                report,
-            });
-        }
-        schema::migrate(&mut connection).map_err(failed)?;
-        Ok(connection)
-    }
+    /// Fails when it could not be asked now.
+    fn probe(&self) -> Result<(), CatalogueError>;
 
     /// Keeps room on the disk for [`Catalogue::expire`], where there is room to keep.
-    pub fn lay_ballast(&self) {
-        self.ballast.lay();
-    }
+    fn keep_room(&self) {}
 
-    /// Reads every page and index, which opening does not.
-    pub fn verify(&self) -> Result<(), CatalogueError> {
-        let report: String = self
-            .connection
-            .pragma_query_value(None, "integrity_check", |row| row.get(0))
-            .map_err(query("check"))?;
-        if report == "ok" {
-            return Ok(());
-        }
-        Err(CatalogueError::Damaged {
-            path: self.connection.path().unwrap_or_default().into(),
-            report,
-        })
-    }
+    /// Reads all of it, which opening does not.
+    fn verify(&self) -> Result<(), CatalogueError>;
 
-    /// Numbers recordings and events from `number` on, where none was ever numbered.
-    pub fn start_at(&mut self, number: i64) -> Result<(), CatalogueError> {
-        let sql = "INSERT INTO sqlite_sequence (name, seq) \
-                   SELECT column1, ?1 FROM (VALUES ('recordings'), ('outbox')) \
-                   WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence)";
-        let done = self.connection.execute(sql, [number]);
-        done.map(|_| ()).map_err(query("number"))
-    }
+    /// Numbers events (and recordings, in a file) from `number` on, where none was ever numbered.
+    fn start_at(&self, number: i64) -> Result<(), CatalogueError>;
 
     /// Adds a recording and the event that tells of it, once per account and key.
-    pub fn add(&mut self, new: &NewRecording) -> Result<Added, CatalogueError> {
-        let failed = query("add a recording to");
-        let site = self.site.clone();
-        let transaction = self.connection.transaction().map_err(&failed)?;
-        if let Some(found) = by_key(&transaction, &new.account, &new.key).map_err(&failed)? {
-            return Ok(Added::Duplicate(found));
-        }
-        transaction
-            .execute(
-                "INSERT INTO recordings (account, key, camera, start_ms, duration_ms, bytes, \
-                 sha256, stored_ms, location) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                params![
-                    new.account,
-                    new.key,
-                    new.camera,
-                    new.start_ms,
-                    new.duration_ms,
-                    new.bytes,
-                    new.sha256,
-                    new.stored_ms,
-                    new.location
-                ],
-            )
-            .map_err(&failed)?;
-        let recording = Recording {
-            id: transaction.last_insert_rowid(),
-            key: new.key.clone(),
-            account: new.account.clone(),
-            camera: new.camera.clone(),
-            start_ms: new.start_ms,
-            duration_ms: new.duration_ms,
-            bytes: new.bytes,
-            sha256: new.sha256.clone(),
-            stored_ms: new.stored_ms,
-            location: new.location.clone(),
-        };
-        tell(
-            &transaction,
-            &site,
-            "recording.stored",
-            new.stored_ms,
-            &recording,
-        )?;
-        transaction.commit().map_err(&failed)?;
-        Ok(Added::New(recording))
-    }
+    fn add(&self, new: &NewRecording) -> Result<Added, CatalogueError>;
 
     /// Takes a recording out, and tells of that; also where the disk has no room left.
-    pub fn expire(&mut self, recording: &Recording, now_ms: i64) -> Result<(), CatalogueError> {
-        match self.try_expire(recording, now_ms) {
-            Err(error) if error.is_full() && self.ballast.drop() => {
-                self.try_expire(recording, now_ms)
-            }
-            other => other,
-        }
-    }
+    fn expire(&self, recording: &Recording, now_ms: i64) -> Result<(), CatalogueError>;
 
-    fn try_expire(&mut self, recording: &Recording, now_ms: i64) -> Result<(), CatalogueError> {
-        let failed = query("remove a recording from");
-        let site = self.site.clone();
-        let transaction = self.connection.transaction().map_err(&failed)?;
-        let removed = transaction
-            .execute("DELETE FROM recordings WHERE id = ?1", [recording.id])
-            .map_err(&failed)?;
-        if removed > 0 {
-            tell(&transaction, &site, "recording.expired", now_ms, recording)?;
-        }
-        transaction.commit().map_err(&failed)
-    }
+    fn by_key(&self, account: &str, key: &str) -> Result<Option<Recording>, CatalogueError>;
 
-    pub fn by_key(&self, account: &str, key: &str) -> Result<Option<Recording>, CatalogueError> {
-        by_key(&self.connection, account, key).map_err(query("look into"))
-    }
-
-    pub fn by_id(&self, id: i64) -> Result<Option<Recording>, CatalogueError> {
-        self.connection
-            .query_row("SELECT * FROM recordings WHERE id = ?1", [id], recording)
-            .optional()
-            .map_err(query("look into"))
-    }
+    fn by_id(&self, id: i64) -> Result<Option<Recording>, CatalogueError>;
 
     /// Recordings newest first, of one camera or of all.
-    pub fn page(
+    fn page(
         &self,
         camera: Option<&str>,
         after: Option<PageToken>,
         limit: usize,
-    ) -> Result<Page, CatalogueError> {
-        let failed = query("list");
-        let before = after.unwrap_or(PageToken {
-            start_ms: i64::MAX,
-            id: i64::MAX,
-        });
-        let sql = match camera {
-            Some(_) => {
-                "SELECT * FROM recordings WHERE camera = ?4 AND (start_ms, id) < (?1, ?2) \
-                 ORDER BY start_ms DESC, id DESC LIMIT ?3"
-            }
-            None => {
-                "SELECT * FROM recordings WHERE (start_ms, id) < (?1, ?2) \
-                 ORDER BY start_ms DESC, id DESC LIMIT ?3"
-            }
-        };
-        let limit_sql = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut statement = self.connection.prepare_cached(sql).map_err(&failed)?;
-        let rows = match camera {
-            Some(camera) => statement.query_map(
-                params![before.start_ms, before.id, limit_sql, camera],
-                recording,
-            ),
-            None => statement.query_map(params![before.start_ms, before.id, limit_sql], recording),
-        };
-        let recordings: Vec<_> = rows
-            .and_then(Iterator::collect::<Result<_, _>>)
-            .map_err(&failed)?;
-        let full = recordings.len() == limit;
-        let next = recordings.last().filter(|_| full).map(|last| {
-            PageToken {
-                start_ms: last.start_ms,
-                id: last.id,
-            }
-            .to_string()
-        });
-        Ok(Page { recordings, next })
-    }
+    ) -> Result<Page, CatalogueError>;
 
     /// The oldest recordings first.
-    pub fn oldest(&self, limit: usize) -> Result<Vec<Recording>, CatalogueError> {
-        let failed = query("list");
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT * FROM recordings ORDER BY start_ms, id LIMIT ?1")
-            .map_err(&failed)?;
-        statement
-            .query_map([limit], recording)
-            .and_then(Iterator::collect::<Result<_, _>>)
-            .map_err(&failed)
-    }
+    fn oldest(&self, limit: usize) -> Result<Vec<Recording>, CatalogueError>;
 
-    pub fn totals(&self) -> Result<Totals, CatalogueError> {
-        let sql = "SELECT recordings, bytes, (SELECT min(start_ms) FROM recordings), \
-                   (SELECT max(start_ms) FROM recordings) FROM totals";
-        let totals = |row: &Row<'_>| {
-            Ok(Totals {
-                recordings: row.get(0)?,
-                bytes: row.get(1)?,
-                oldest_ms: row.get(2)?,
-                newest_ms: row.get(3)?,
-            })
-        };
-        self.connection
-            .query_row(sql, [], totals)
-            .map_err(query("sum up"))
-    }
+    /// What another vault did may be missing in it for some minutes.
+    fn totals(&self) -> Result<Totals, CatalogueError>;
 
-    /// Events after `seq`, oldest first; of one recording where it is named.
-    pub fn events(
-        &self,
-        seq: i64,
-        of: Option<i64>,
-        limit: usize,
-    ) -> Result<Vec<Event>, CatalogueError> {
-        let failed = query("read events of");
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut statement = self
-            .connection
-            .prepare_cached(
-                "SELECT seq, body FROM outbox WHERE seq > ?1 AND (?2 IS NULL OR recording = ?2) \
-                 ORDER BY seq LIMIT ?3",
-            )
-            .map_err(&failed)?;
-        let rows: Vec<(i64, String)> = statement
-            .query_map(params![seq, of, limit], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .and_then(Iterator::collect::<Result<_, _>>)
-            .map_err(&failed)?;
-        rows.into_iter()
-            .map(|(seq, body)| {
-                let event: Event = serde_json::from_str(&body).map_err(CatalogueError::Event)?;
-                Ok(Event { seq, ..event })
-            })
-            .collect()
-    }
+    /// The next sums miss nothing.
+    fn recount(&self) {}
+
+    /// Events after a number in order, of one recording or of all.
+    fn events(&self, seq: i64, of: Option<i64>, limit: usize)
+    -> Result<Vec<Event>, CatalogueError>;
+
+    /// Whether this vault is the one that tells an integration of events, for the next seconds.
+    fn claim(&self, integration: &str) -> Result<bool, CatalogueError>;
 
     /// The last event that an integration has taken; 0 before the first.
-    pub fn delivered(&self, integration: &str) -> Result<i64, CatalogueError> {
-        let sql = "SELECT seq FROM deliveries WHERE integration = ?1";
-        let found = self
-            .connection
-            .query_row(sql, [integration], |row| row.get(0))
-            .optional();
-        Ok(found.map_err(query("read deliveries of"))?.unwrap_or(0))
-    }
+    fn delivered(&self, integration: &str) -> Result<i64, CatalogueError>;
 
     /// Remembers that an integration has taken everything up to `seq`.
-    pub fn deliver(&mut self, integration: &str, seq: i64) -> Result<(), CatalogueError> {
-        let sql = "INSERT INTO deliveries VALUES (?1, ?2) \
-                   ON CONFLICT (integration) DO UPDATE SET seq = max(seq, excluded.seq)";
-        let done = self.connection.execute(sql, params![integration, seq]);
-        done.map(|_| ()).map_err(query("note a delivery in"))
-    }
+    fn deliver(&self, integration: &str, seq: i64) -> Result<(), CatalogueError>;
 
     /// Events that at least one of the integrations has not taken.
-    pub fn undelivered(&self, integrations: &[String]) -> Result<u64, CatalogueError> {
-        let mut least = i64::MAX;
-        for integration in integrations {
-            least = least.min(self.delivered(integration)?);
-        }
-        let sql = "SELECT count(*) FROM outbox WHERE seq > ?1";
-        let count: i64 = self
-            .connection
-            .query_row(sql, [least], |row| row.get(0))
-            .map_err(query("count events of"))?;
-        Ok(u64::try_from(count).unwrap_or(0))
-    }
+    fn undelivered(&self, integrations: &[String]) -> Result<u64, CatalogueError>;
 
     /// Forgets events that happened before `before_ms` and were taken by all.
-    pub fn forget(
-        &mut self,
-        before_ms: i64,
-        integrations: &[String],
-    ) -> Result<(), CatalogueError> {
-        let mut least = i64::MAX;
-        for integration in integrations {
-            least = least.min(self.delivered(integration)?);
-        }
-        let sql = "DELETE FROM outbox WHERE at_ms < ?1 AND seq <= ?2";
-        let done = self.connection.execute(sql, params![before_ms, least]);
-        done.map(|_| ()).map_err(query("forget events of"))
+    fn forget(&self, before_ms: i64, integrations: &[String]) -> Result<(), CatalogueError>;
+
+    /// The process is about to end: others need not wait, and a file can be copied by itself.
+    fn close(&self) -> Result<(), CatalogueError>;
+}
+
+/// The number before which every integration has taken everything.
+fn taken_by_all(catalogue: &dyn Catalogue, integrations: &[String]) -> Result<i64, CatalogueError> {
+    let mut least = i64::MAX;
+    for integration in integrations {
+        least = least.min(catalogue.delivered(integration)?);
     }
-
-    /// Moves the journal into the file, so that it can be copied by itself.
-    pub fn checkpoint(&self) -> Result<(), CatalogueError> {
-        self.connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .map_err(query("close"))
-    }
+    Ok(least)
 }
-
-fn by_key(
-    connection: &Connection,
-    account: &str,
-    key: &str,
-) -> rusqlite::Result<Option<Recording>> {
-    let sql = "SELECT * FROM recordings WHERE account = ?1 AND key = ?2";
-    connection
-        .query_row(sql, [account, key], recording)
-        .optional()
-}
-
-fn recording(row: &Row<'_>) -> rusqlite::Result<Recording> {
-    Ok(Recording {
-        id: row.get("id")?,
-        key: row.get("key")?,
-        account: row.get("account")?,
-        camera: row.get("camera")?,
-        start_ms: row.get("start_ms")?,
-        duration_ms: row.get("duration_ms")?,
-        bytes: row.get("bytes")?,
-        sha256: row.get("sha256")?,
-        stored_ms: row.get("stored_ms")?,
-        location: row.get("location")?,
-    })
-}
-
-/// Puts an event into the outbox; its number is known when it is read.
-fn tell(
-    transaction: &Transaction<'_>,
-    site: &str,
-    kind: &str,
-    at_ms: i64,
-    recording: &Recording,
-) -> Result<(), CatalogueError> {
-    let event = Event {
-        seq: 0,
-        kind: kind.to_owned(),
-        site: site.to_owned(),
-        at_ms,
-        recording: recording.clone(),
-    };
-    let body = serde_json::to_string(&event).map_err(CatalogueError::Event)?;
-    transaction
-        .execute(
-            "INSERT INTO outbox (kind, at_ms, recording, body) VALUES (?1, ?2, ?3, ?4)",
-            params![kind, at_ms, recording.id, body],
-        )
-        .map(|_| ())
-        .map_err(query("tell of a recording in"))
-}
-
-#[cfg(test)]
-mod tests;

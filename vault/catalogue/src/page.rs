@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use vault_api::{Page, Recording};
+
 /// The last recording of a page: `start_ms.id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageToken {
@@ -32,4 +34,14 @@ impl FromStr for PageToken {
             id: id.parse().map_err(|_| NotAToken)?,
         })
     }
+}
+
+/// What was found with a limit; a page that is not full is the last.
+pub(crate) fn page(recordings: Vec<Recording>, limit: usize) -> Page {
+    let full = recordings.len() == limit;
+    let next = recordings.last().filter(|_| full).map(|last| {
+        let (start_ms, id) = (last.start_ms, last.id);
+        PageToken { start_ms, id }.to_string()
+    });
+    Page { recordings, next }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use vault_api::{TlsConfig, read_config};
@@ -48,7 +48,7 @@ impl fmt::Display for Report {
 /// A damaged catalogue is what we look for; anything else kept us from looking.
 fn damaged(error: anyhow::Error) -> anyhow::Result<Report> {
     let damage = match error.downcast()? {
-        damage @ CatalogueError::Damaged { .. } => damage,
+        damage @ (CatalogueError::Damaged { .. } | CatalogueError::Document { .. }) => damage,
         other => return Err(other.into()),
     };
     Ok(Report {
@@ -82,23 +82,22 @@ pub(crate) fn check(config: &Utf8Path) -> anyhow::Result<Report> {
             objects.insert(object.location, (object.bytes, object.key));
         });
         found.await?;
-        compare(&provider, &Mutex::new(catalogue), objects, &mut report).await
+        compare(&provider, &catalogue, objects, &mut report).await
     })?;
     Ok(report)
 }
 
 async fn compare(
     provider: &Provider,
-    catalogue: &Mutex<Catalogue>,
+    catalogue: &Arc<dyn Catalogue>,
     mut objects: BTreeMap<Utf8PathBuf, (u64, String)>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let mut after = None;
     loop {
-        let page = {
-            let catalogue = catalogue.lock().unwrap_or_else(PoisonError::into_inner);
-            catalogue.page(None, after, 1000)?
-        };
+        let catalogue = Arc::clone(catalogue);
+        let page = tokio::task::spawn_blocking(move || catalogue.page(None, after, 1000));
+        let page = page.await??;
         for recording in page.recordings {
             report.recordings += 1;
             let location = Utf8PathBuf::from(recording.location);

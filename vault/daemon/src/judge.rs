@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use camino::Utf8PathBuf;
 use url::Url;
-use vault_api::{ProviderConfig, TlsConfig, VaultConfig};
+use vault_api::{CatalogueConfig, ProviderConfig, TlsConfig, VaultConfig};
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -34,6 +34,12 @@ pub(crate) enum Fault {
     Region,
     #[error("a provider without a disk can keep no `reserve_bytes` free; say `quota_bytes`")]
     Reserve,
+    #[error("database `{database}` is no name that a catalogue can have")]
+    Database { database: String },
+    #[error("option `{option}` in the address of the catalogue is said beside it, or not at all")]
+    Option { option: String },
+    #[error("the catalogue's certificates mean nothing without `tls`")]
+    NoTls,
     #[error("ACME needs at least one domain")]
     NoDomain,
     #[error("`{domain}` is no name that an ACME authority could prove")]
@@ -44,10 +50,15 @@ pub(crate) enum Fault {
 pub(crate) fn judge(config: &VaultConfig) -> Result<(), Fault> {
     judge_integrations(config)?;
     judge_provider(config)?;
-    if let Some(TlsConfig::Acme {
-        directory, domains, ..
-    }) = &config.tls
-    {
+    judge_catalogue(&config.catalogue)?;
+    let public = config.public.as_ref().map(|public| &public.tls);
+    for tls in config.tls.iter().chain(public) {
+        let TlsConfig::Acme {
+            directory, domains, ..
+        } = tls
+        else {
+            continue;
+        };
         judge_address("the ACME authority", directory, &["https"])?;
         if domains.is_empty() {
             return Err(Fault::NoDomain);
@@ -158,6 +169,62 @@ fn judge_provider(config: &VaultConfig) -> Result<(), Fault> {
     Ok(())
 }
 
+fn judge_catalogue(catalogue: &CatalogueConfig) -> Result<(), Fault> {
+    let CatalogueConfig::Mongodb {
+        uri,
+        database,
+        tls,
+        ca_file,
+        identity,
+        ..
+    } = catalogue
+    else {
+        return Ok(());
+    };
+    let object = || "the catalogue".to_owned();
+    // Several hosts, so no URL as others know it.
+    let Some(rest) = uri.strip_prefix("mongodb://") else {
+        return Err(Fault::Scheme {
+            object: object(),
+            known: "mongodb".to_owned(),
+        });
+    };
+    if rest.contains('@') {
+        return Err(Fault::UserInfo { object: object() });
+    }
+    let (hosts, options) = rest.split_once(['/', '?']).unwrap_or((rest, ""));
+    if hosts
+        .split(',')
+        .any(|host| host.is_empty() || host.starts_with(':'))
+    {
+        return Err(Fault::Host { object: object() });
+    }
+    // What weakens the connection, or what this vault decides itself.
+    let known = [
+        "replicaset",
+        "authsource",
+        "authmechanism",
+        "directconnection",
+    ];
+    let options = options.trim_start_matches('?').split('&');
+    let names = options.map(|option| option.split('=').next().unwrap_or_default());
+    for name in names.filter(|name| !name.is_empty()) {
+        if !known.contains(&name.to_ascii_lowercase().as_str()) {
+            let option = name.to_owned();
+            return Err(Fault::Option { option });
+        }
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if !(1..=60).contains(&database.len()) || !database.chars().all(plain) {
+        let database = database.clone();
+        return Err(Fault::Database { database });
+    }
+    if !tls && (ca_file.is_some() || identity.is_some()) {
+        return Err(Fault::NoTls);
+    }
+    Ok(())
+}
+
 fn judge_address(object: &str, url: &Url, schemes: &[&str]) -> Result<(), Fault> {
     let object = object.to_owned();
     if !schemes.contains(&url.scheme()) {
@@ -244,7 +311,22 @@ mod tests {
                 serde_json::json!({"directory": directory, "domains": domains, "cache": "/c"});
             ("tls", serde_json::json!({ "acme": acme }))
         };
+        let public = |(tls, value): (&str, serde_json::Value)| {
+            let public = serde_json::json!({"listen": "0.0.0.0:8444", tls: value});
+            ("public", public)
+        };
+        let mongo = |uri: &str, patch: &[(&str, &str)]| {
+            let mut mongodb = serde_json::json!({"uri": uri, "database": "stakeout", "tls": true,
+                "ca_file": "/ca"});
+            for (name, value) in patch {
+                let off = value.is_empty();
+                mongodb[name] = if off { false.into() } else { (*value).into() };
+            }
+            ("catalogue", serde_json::json!({ "mongodb": mongodb }))
+        };
         for ((part, value), wanted) in [
+            (public(acme("https://a/dir", &["v.example.org"])), None),
+            (public(acme("https://a/dir", &[])), Some("domain")),
             (
                 s3(&[("prefix", "a/b"), ("endpoint", "https://h:9000")]),
                 None,
@@ -274,6 +356,17 @@ mod tests {
             ),
             (broker("amqp", "http://h", None), Some("not amqp")),
             (broker("amqp", "amqp:///vhost", None), Some("host")),
+            (mongo("mongodb://a:1,b/?replicaSet=r", &[]), None),
+            (mongo("mongodb://a", &[("tls", "")]), Some("mean nothing")),
+            (mongo("mongodb+srv://a", &[]), Some("not mongodb")),
+            (mongo("mongodb://me:hidden@a", &[]), Some("password")),
+            (mongo("mongodb://a,:1", &[]), Some("no host")),
+            (mongo("mongodb://", &[]), Some("no host")),
+            (
+                mongo("mongodb://a/?tlsInsecure=true", &[]),
+                Some("`tlsInsecure`"),
+            ),
+            (mongo("mongodb://a", &[("database", "a/b")]), Some("`a/b`")),
             (acme("https://a/dir", &["v.example.org"]), None),
             (acme("http://a/dir", &["v.example.org"]), Some("not https")),
             (acme("https://a/dir", &[]), Some("domain")),

@@ -7,6 +7,7 @@ mod health;
 mod integrations;
 mod judge;
 mod pipe;
+mod public;
 mod rebuild;
 mod run;
 mod secret;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::future::IntoFuture;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,14 +11,18 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use vault_api::{ProviderConfig, VaultConfig, read_config};
-use vault_catalogue::Catalogue;
+use tokio::time::Instant;
+use vault_api::{CatalogueConfig, Identity, ProviderConfig, VaultConfig, read_config};
+use vault_catalogue::{
+    Catalogue, CatalogueError, MongoCatalogue, MongoLogin, MongoSettings, SqliteCatalogue,
+};
 use vault_http::{Keys, Policy, Vault, now_ms, retain, router};
 use vault_storage::{FilesystemProvider, Provider, S3Provider, S3Settings};
 
 use crate::integrations::Integrations;
 use crate::judge::judge;
-use crate::secret::{make_folder, read_name, read_secret};
+use crate::public;
+use crate::secret::{make_folder, read_credentials, read_name, read_private, read_secret};
 use crate::tls;
 
 /// Disks fill slowly beside a reserve; uploads wake retention anyway.
@@ -30,6 +34,10 @@ const TASK_PATIENCE: Duration = Duration::from_millis(500);
 /// Between two tries to use a server of objects.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// In a database that reads everything for it, old events are not looked for at every upload.
+const TIDY_EVERY: Duration = Duration::from_mins(10);
+/// An event of another vault is told after so long.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Events are kept for late readers.
 const EVENTS_MS: i64 = 7 * 24 * 3600 * 1000;
 
@@ -76,12 +84,49 @@ pub(crate) fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::
     runtime.block_on(work)
 }
 
+/// The catalogue of a configuration; a database elsewhere is not asked yet.
+fn open_catalogue(config: &VaultConfig) -> anyhow::Result<Arc<dyn Catalogue>> {
+    let CatalogueConfig::Mongodb {
+        uri,
+        database,
+        credentials_file,
+        tls,
+        ca_file,
+        identity,
+    } = &config.catalogue
+    else {
+        let path = catalogue_path(config);
+        return Ok(Arc::new(SqliteCatalogue::open(&path, &config.site)?));
+    };
+    // The driver reads it itself.
+    ca_file.as_deref().map(read_roots).transpose()?;
+    let identity = identity.as_ref().map(|identity| {
+        let Identity { certificate, key } = identity;
+        let mut pem =
+            std::fs::read(certificate).with_context(|| format!("cannot read `{certificate}`"))?;
+        pem.push(b'\n');
+        pem.extend(read_private(key)?);
+        anyhow::Ok(pem)
+    });
+    let login = credentials_file.as_deref().map(read_credentials);
+    let login = login.transpose()?;
+    let settings = MongoSettings {
+        uri: uri.clone(),
+        database: database.clone(),
+        login: login.map(|(user, password)| MongoLogin { user, password }),
+        tls: *tls,
+        ca_file: ca_file.clone(),
+        identity: identity.transpose()?,
+    };
+    Ok(Arc::new(MongoCatalogue::new(&settings, &config.site)?))
+}
+
 /// Catalogue and provider of a configuration; a server of objects is not asked yet.
-pub(crate) fn open(config: &VaultConfig) -> anyhow::Result<(Catalogue, Provider)> {
-    let catalogue = Catalogue::open(&catalogue_path(config), &config.site)?;
+pub(crate) fn open(config: &VaultConfig) -> anyhow::Result<(Arc<dyn Catalogue>, Provider)> {
+    let catalogue = open_catalogue(config)?;
     let provider = match &config.provider {
         ProviderConfig::Filesystem { path } => {
-            if catalogue.totals()?.recordings > 0 && !FilesystemProvider::is_known(path) {
+            if !FilesystemProvider::is_known(path) && catalogue.totals()?.recordings > 0 {
                 bail!(
                     "`{path}` is not the folder that the catalogue knows; is its disk mounted? \
                      (a folder `.staging` in it says that it is)"
@@ -122,17 +167,15 @@ pub(crate) fn open(config: &VaultConfig) -> anyhow::Result<(Catalogue, Provider)
 pub(crate) async fn prepare(
     config: &VaultConfig,
     provider: &Provider,
-    catalogue: &Mutex<Catalogue>,
+    catalogue: &Arc<dyn Catalogue>,
 ) -> anyhow::Result<()> {
     let (Provider::S3(s3), ProviderConfig::S3 { create_bucket, .. }) = (provider, &config.provider)
     else {
         return Ok(());
     };
-    let known = catalogue
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .totals()?
-        .recordings;
+    let catalogue = Arc::clone(catalogue);
+    let totals = tokio::task::spawn_blocking(move || catalogue.totals());
+    let known = totals.await??.recordings;
     s3.prepare(*create_bucket && known == 0).await?;
     Ok(())
 }
@@ -153,7 +196,12 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
     let _lock = lock(config)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle signals")?;
-    let (catalogue, provider) = open(config)?;
+    let opened = tokio::select! {
+        opened = open_patiently(config) => opened?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let (catalogue, provider) = opened;
     let vault = Arc::new(Vault::new(
         &config.account,
         keys,
@@ -162,7 +210,8 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
         integrations.told.clone(),
         policy(config),
     ));
-    if !vault.provider.is_remote() {
+    let far = vault.provider.is_remote() || vault.catalogue().is_remote();
+    if !far {
         take_up(&vault).await?;
     }
     let listener = TcpListener::bind(config.listen)
@@ -171,9 +220,12 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
     tracing::info!("vault of site {} listens on {}", config.site, config.listen);
 
     integrations.start(&vault);
+    if vault.catalogue().is_remote() {
+        drop(tokio::spawn(look_for_news(Arc::clone(&vault))));
+    }
     let (kept, of) = (Arc::clone(&vault), config.clone());
     drop(tokio::spawn(async move {
-        if kept.provider.is_remote() {
+        if far {
             take_up_from_afar(&kept, &of).await;
         }
         keep_within(kept).await;
@@ -183,6 +235,11 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
         // Either end of the channel means the same.
         drop(stopped.await);
     };
+    let (end_public, public_ends) = tokio::sync::watch::channel(());
+    let public = config
+        .public
+        .clone()
+        .map(|public| tokio::spawn(public::serve(public, Arc::clone(&vault), public_ends)));
     let router = router(Arc::clone(&vault));
     let mut server = match &config.tls {
         None => {
@@ -202,15 +259,22 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
         }
     }
     vault.stop();
-    drop(stop);
-    if tokio::time::timeout(STOP_PATIENCE, server).await.is_err() {
+    drop((stop, end_public));
+    let ended = async {
+        if let Some(public) = public {
+            drop(public.await);
+        }
+        drop(server.await);
+    };
+    if tokio::time::timeout(STOP_PATIENCE, ended).await.is_err() {
         tracing::warn!("requests were cut off");
     }
     let catalogue = vault.catalogue();
-    catalogue
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .checkpoint()?;
+    let close = tokio::task::spawn_blocking(move || catalogue.close());
+    match tokio::time::timeout(TASK_PATIENCE, close).await {
+        Ok(closed) => closed.context("the catalogue's task ended")??,
+        Err(_) => tracing::warn!("the catalogue could not be closed in time"),
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -238,7 +302,29 @@ async fn take_up(vault: &Vault) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same from a server of objects, as soon as it can be used; until then `/healthz` says why it
+/// Opens what a start needs. Only a folder that was never used has to wait for a database: it may be
+/// the mount point of a disk that is missing, and the catalogue knows.
+async fn open_patiently(config: &VaultConfig) -> anyhow::Result<(Arc<dyn Catalogue>, Provider)> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let of = config.clone();
+        let opened = tokio::task::spawn_blocking(move || open(&of)).await?;
+        let away = |error: &anyhow::Error| {
+            let known = error.downcast_ref::<CatalogueError>();
+            known.is_some_and(CatalogueError::is_unavailable)
+        };
+        match opened {
+            Err(error) if away(&error) => {
+                tracing::error!("{error:#}; next try in {} s", pause.as_secs());
+            }
+            opened => return opened,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// The same from a server of objects or with a database, as soon as they can be used; until then `/healthz` says why it
 /// cannot.
 async fn take_up_from_afar(vault: &Vault, config: &VaultConfig) {
     let mut pause = FIRST_PAUSE;
@@ -267,24 +353,37 @@ fn policy(config: &VaultConfig) -> Policy {
     }
 }
 
+/// Other vaults write events too, of which only the database tells.
+async fn look_for_news(vault: Arc<Vault>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        vault.tell();
+    }
+}
+
 /// Retention, after every upload and from time to time.
 async fn keep_within(vault: Arc<Vault>) {
+    let mut tidied: Option<Instant> = None;
     loop {
         match retain(&vault, now_ms()).await {
             Ok(0) => {}
             Ok(gone) => tracing::info!("{gone} recordings went, oldest first"),
             Err(error) => tracing::error!("retention failed: {:#}", anyhow::Error::from(error)),
         }
-        let catalogue = vault.catalogue();
-        let names = vault.integrations.iter().map(|one| one.name.clone());
-        let names: Vec<_> = names.collect();
-        let forget = tokio::task::spawn_blocking(move || {
-            let mut catalogue = catalogue.lock().unwrap_or_else(PoisonError::into_inner);
-            catalogue.lay_ballast();
-            catalogue.forget(now_ms() - EVENTS_MS, &names)
+        let (catalogue, names) = (vault.catalogue(), vault.integrations.iter());
+        let names: Vec<_> = names.map(|one| one.name.clone()).collect();
+        let tidy = tidied.is_none_or(|last| last.elapsed() >= TIDY_EVERY);
+        let done = tokio::task::spawn_blocking(move || {
+            catalogue.keep_room();
+            if tidy {
+                catalogue.forget(now_ms() - EVENTS_MS, &names)?;
+            }
+            Ok::<_, CatalogueError>(())
         });
-        if let Ok(Err(error)) = forget.await {
-            tracing::error!("{:#}", anyhow::Error::from(error));
+        match done.await {
+            Ok(Ok(())) if tidy => tidied = Some(Instant::now()),
+            Ok(Err(error)) => tracing::error!("{:#}", anyhow::Error::from(error)),
+            _ => {}
         }
         // Elapsing is one of the two reasons to go on.
         drop(tokio::time::timeout(RETAIN_EVERY, vault.stored()).await);

@@ -40,7 +40,7 @@ pub(crate) async fn list(
         let found = vault
             .ask(move |c| c.events(after, query.recording, LIMIT))
             .await;
-        let found = found.map_err(|error| Refusal::internal(&error))?;
+        let found = found.map_err(|error| Refusal::catalogue(&error))?;
         if !found.is_empty() || vault.stopping() {
             return Ok(Json(found));
         }

@@ -50,9 +50,12 @@ async fn read(vault: &Vault) -> Result<Usage, VaultError> {
 /// Integrations may fail meanwhile: their events wait, and a restart would help nobody.
 pub(crate) async fn health(State(vault): State<Arc<Vault>>) -> Result<String, Refusal> {
     let unwell = |error: VaultError| {
-        // What a server of objects said is what its owner has to know.
+        // What another server said is what its owner has to know.
         let message = match &error {
             VaultError::Storage(StorageError::Remote { .. }) => Some(chain(&error)),
+            VaultError::Catalogue(unavailable) if unavailable.is_unavailable() => {
+                Some(chain(&error))
+            }
             _ => None,
         };
         let refusal = Refusal::internal(&error);
@@ -63,7 +66,7 @@ pub(crate) async fn health(State(vault): State<Arc<Vault>>) -> Result<String, Re
         }
     };
     vault
-        .ask(|catalogue| catalogue.totals())
+        .ask(|catalogue| catalogue.probe())
         .await
         .map_err(unwell)?;
     let probed = vault.provider.probe().await;
@@ -85,14 +88,14 @@ pub(crate) async fn usage(
     Ok(Json(
         read(&vault)
             .await
-            .map_err(|error| Refusal::internal(&error))?,
+            .map_err(|error| Refusal::catalogue(&error))?,
     ))
 }
 
 pub(crate) async fn show(State(vault): State<Arc<Vault>>) -> Result<impl IntoResponse, Refusal> {
     let usage = read(&vault)
         .await
-        .map_err(|error| Refusal::internal(&error))?;
+        .map_err(|error| Refusal::catalogue(&error))?;
     let mut text = String::new();
     for (name, help, value) in [
         (

@@ -2,11 +2,16 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use vault_api::Problem;
 use vault_storage::StorageError;
+
+use crate::vault::VaultError;
+
+/// A server that is restarted is back by then.
+const RETRY_AFTER_SECONDS: &str = "5";
 
 /// Why a request was not served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +50,21 @@ impl Refusal {
                     StatusCode::SERVICE_UNAVAILABLE,
                     "storage_unavailable",
                     "the store of objects cannot be used now; the vault's log says why",
+                )
+            }
+            _ => Self::internal(error),
+        }
+    }
+
+    /// A question to the catalogue failed.
+    pub(crate) fn catalogue(error: &VaultError) -> Self {
+        match error {
+            VaultError::Catalogue(unavailable) if unavailable.is_unavailable() => {
+                tracing::warn!("{}", chain(error));
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "catalogue_unavailable",
+                    "the database of the catalogue cannot be used now; the vault's log says why",
                 )
             }
             _ => Self::internal(error),
@@ -91,6 +111,10 @@ impl IntoResponse for Refusal {
             // RFC 9110, section 15.5.2, wants the scheme named.
             let scheme = HeaderValue::from_static("Bearer");
             answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            let after = HeaderValue::from_static(RETRY_AFTER_SECONDS);
+            answer.headers_mut().insert(RETRY_AFTER, after);
         }
         answer
     }

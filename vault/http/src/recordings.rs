@@ -42,7 +42,9 @@ pub(crate) async fn list(
     })?;
     let limit = query.limit.unwrap_or(100).clamp(1, LIMIT_MAX);
     let page = vault.ask(move |catalogue| catalogue.page(camera.as_deref(), after, limit));
-    Ok(Json(page.await.map_err(|error| Refusal::internal(&error))?))
+    Ok(Json(
+        page.await.map_err(|error| Refusal::catalogue(&error))?,
+    ))
 }
 
 pub(crate) async fn show(
@@ -58,7 +60,7 @@ async fn find(vault: &Vault, id: Result<Path<i64>, PathRejection>) -> Result<Rec
     let Path(id) = id.map_err(|_| Refusal::not_found())?;
     let found = vault.ask(move |catalogue| catalogue.by_id(id)).await;
     found
-        .map_err(|error| Refusal::internal(&error))?
+        .map_err(|error| Refusal::catalogue(&error))?
         .ok_or_else(Refusal::not_found)
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use vault_api::Recording;
+use vault_catalogue::Totals;
+use vault_storage::StorageError;
 
 use crate::problem::chain;
 use crate::vault::{Vault, VaultError, now_ms};
@@ -15,6 +17,31 @@ pub struct Policy {
     pub quota_bytes: Option<u64>,
     /// Bytes that stay free on the disk; 5 % of it, at most 10 GiB, where nothing is said.
     pub reserve_bytes: Option<u64>,
+}
+
+impl Policy {
+    fn over_quota(&self, totals: &Totals) -> u64 {
+        let held = u64::try_from(totals.bytes).unwrap_or(0);
+        let over = |quota| held.saturating_sub(quota);
+        self.quota_bytes.map_or(0, over)
+    }
+
+    /// Says no only where nothing has to go.
+    fn might_want(&self, totals: &Totals, short: u64, now_ms: i64) -> bool {
+        let ages = self.age_ms.zip(totals.oldest_ms);
+        let aged = ages.is_some_and(|(age, oldest)| oldest < now_ms - age);
+        totals.recordings > 0 && (aged || short > 0 || self.over_quota(totals) > 0)
+    }
+}
+
+/// Bytes that the disk is short of its reserve. Where no disk is seen, nothing is kept free: quota
+/// and age alone decide.
+fn short(vault: &Vault) -> Result<u64, StorageError> {
+    Ok(vault.provider.space()?.map_or(0, |space| {
+        let reserve = vault.policy.reserve_bytes;
+        let reserve = reserve.unwrap_or_else(|| (space.total / 20).min(10 << 30));
+        reserve.saturating_sub(space.free)
+    }))
 }
 
 /// Recordings looked at between two looks at the disk.
@@ -45,20 +72,20 @@ pub async fn retain(vault: &Vault, now_ms: i64) -> Result<usize, VaultError> {
     let policy = vault.policy;
     let mut gone = 0;
     loop {
+        // Mostly nothing has to go, which the sums tell without a look at the recordings.
+        let totals = vault.ask(|catalogue| catalogue.totals()).await?;
+        if !policy.might_want(&totals, short(vault)?, now_ms) {
+            return Ok(gone);
+        }
+        // In this order: what another vault took meanwhile is in the list and not in the sums.
         let (oldest, totals) = vault
-            .ask(|catalogue| Ok((catalogue.oldest(BATCH)?, catalogue.totals()?)))
+            .ask(|catalogue| {
+                let oldest = catalogue.oldest(BATCH)?;
+                catalogue.recount();
+                Ok((oldest, catalogue.totals()?))
+            })
             .await?;
-        // Where no disk is seen, nothing is kept free: quota and age alone decide.
-        let short = vault.provider.space()?.map_or(0, |space| {
-            let reserve = policy.reserve_bytes;
-            let reserve = reserve.unwrap_or_else(|| (space.total / 20).min(10 << 30));
-            reserve.saturating_sub(space.free)
-        });
-        let held = u64::try_from(totals.bytes).unwrap_or(0);
-        let over_quota = policy
-            .quota_bytes
-            .map_or(0, |quota| held.saturating_sub(quota));
-        let mut excess = over_quota.max(short);
+        let mut excess = policy.over_quota(&totals).max(short(vault)?);
         let mut batch = 0;
         for recording in oldest {
             let expired = policy.age_ms.is_some_and(|age| {

@@ -252,7 +252,7 @@ fn refusal(error: &VaultError) -> Refusal {
         );
     }
     let VaultError::Storage(storage) = error else {
-        return Refusal::internal(error);
+        return Refusal::catalogue(error);
     };
     match storage {
         StorageError::Empty => {

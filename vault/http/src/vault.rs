@@ -1,13 +1,13 @@
 //! The vault itself: provider and catalogue, and the order in which they are told.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use camino::Utf8PathBuf;
 use tokio::sync::watch;
 use vault_catalogue::{Added, Catalogue, CatalogueError, NewRecording};
-use vault_storage::{Provider, RecordingName, StorageError, StoredObject};
+use vault_storage::{Object, Provider, RecordingName, StorageError, StoredObject};
 
 use crate::auth::Keys;
 use crate::retention::Policy;
@@ -49,7 +49,7 @@ pub struct Vault {
     pub policy: Policy,
     /// Held while footage goes, so that nobody counts the same excess twice.
     pub(crate) retaining: tokio::sync::Mutex<()>,
-    catalogue: Arc<Mutex<Catalogue>>,
+    catalogue: Arc<dyn Catalogue>,
     /// Counts changes of the outbox, so that nobody has to poll it.
     news: watch::Sender<u64>,
     /// Wakes retention after an upload.
@@ -79,7 +79,7 @@ impl Vault {
         account: &vault_api::AccountConfig,
         keys: Keys,
         provider: Provider,
-        catalogue: Catalogue,
+        catalogue: Arc<dyn Catalogue>,
         integrations: Vec<Integration>,
         policy: Policy,
     ) -> Self {
@@ -92,7 +92,7 @@ impl Vault {
             integrations,
             policy,
             retaining: tokio::sync::Mutex::new(()),
-            catalogue: Arc::new(Mutex::new(catalogue)),
+            catalogue,
             news: watch::Sender::new(0),
             stored: tokio::sync::Notify::new(),
             stopping: AtomicBool::new(false),
@@ -100,7 +100,7 @@ impl Vault {
     }
 
     /// Shared with the deliveries.
-    pub fn catalogue(&self) -> Arc<Mutex<Catalogue>> {
+    pub fn catalogue(&self) -> Arc<dyn Catalogue> {
         Arc::clone(&self.catalogue)
     }
 
@@ -117,11 +117,9 @@ impl Vault {
     /// Asks the catalogue beside the event loop.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&mut Catalogue) -> Result<T, CatalogueError> + Send + 'static,
+        question: impl FnOnce(&dyn Catalogue) -> Result<T, CatalogueError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        let catalogue = Arc::clone(&self.catalogue);
-        let answer = tokio::task::spawn_blocking(move || question(&mut lock(&catalogue)));
-        Ok(answer.await??)
+        ask(&self.catalogue, question).await
     }
 
     /// Notes an object that is on disk; only then it may be acknowledged.
@@ -145,7 +143,7 @@ impl Vault {
         };
         let vault = Arc::clone(self);
         let noted = tokio::task::spawn_blocking(move || {
-            let added = lock(&vault.catalogue).add(&new)?;
+            let added = vault.catalogue.add(&new)?;
             vault.tell();
             vault.stored.notify_one();
             Ok(added)
@@ -163,8 +161,8 @@ impl Vault {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Wakes everyone who waits for events.
-    pub(crate) fn tell(&self) {
+    /// Wakes everyone who waits for events; those of other vaults are only found by looking.
+    pub fn tell(&self) {
         self.news.send_modify(|count| *count += 1);
     }
 
@@ -182,20 +180,29 @@ impl Vault {
 pub async fn adopt(
     account: &str,
     provider: &Provider,
-    catalogue: &Mutex<Catalogue>,
+    catalogue: &Arc<dyn Catalogue>,
 ) -> Result<usize, VaultError> {
-    let mut unknown = Vec::new();
-    let mut failed = Ok(());
-    let walked = provider.walk(
-        |object| match lock(catalogue).by_key(account, &object.key) {
-            Ok(Some(_)) => {}
-            Ok(None) => unknown.push(object),
-            Err(error) => failed = Err(error),
-        },
-    );
-    walked.await?;
-    failed?;
-    for object in &unknown {
+    // The catalogue may be on another machine, so it is asked beside the walk.
+    let (sender, objects) = mpsc::channel::<Object>();
+    let of = account.to_owned();
+    let unknown = ask(catalogue, move |catalogue| {
+        let mut unknown = Vec::new();
+        for object in objects {
+            if catalogue.by_key(&of, &object.key)?.is_none() {
+                unknown.push(object);
+            }
+        }
+        Ok(unknown)
+    });
+    let walk = async move {
+        // Nobody listens where the catalogue failed, which is told below.
+        provider.walk(|object| drop(sender.send(object))).await
+    };
+    let (unknown, walked) = tokio::join!(unknown, walk);
+    let unknown = unknown?;
+    walked?;
+    let mut adopted = 0;
+    for object in unknown {
         let name = object.key.rsplit('/').next().unwrap_or_default();
         // A name of another shape tells neither camera nor start.
         let name = RecordingName::parse(name).unwrap_or_else(|| RecordingName {
@@ -203,29 +210,41 @@ pub async fn adopt(
             start_ms: object.modified_ms,
             duration_ms: 0,
         });
+        // Another vault may have let it go: there the object goes before its row does.
+        if provider.is_remote() && provider.size(&object.location).await?.is_none() {
+            continue;
+        }
         // The crash may have come between its name and the disk.
         provider.sync(&object.location)?;
-        let mut catalogue = lock(catalogue);
-        // Where the catalogue was lost, numbers of the old one may be known outside.
-        catalogue.start_at(now_ms())?;
-        catalogue.add(&NewRecording {
+        let new = NewRecording {
             account: account.to_owned(),
-            key: object.key.clone(),
+            key: object.key,
             camera: name.camera,
             start_ms: name.start_ms,
             duration_ms: name.duration_ms,
             bytes: i64::try_from(object.bytes).unwrap_or(i64::MAX),
             sha256: None,
             stored_ms: object.modified_ms,
-            location: object.location.as_str().to_owned(),
-        })?;
+            location: object.location.into_string(),
+        };
+        ask(catalogue, move |catalogue| {
+            // Where the catalogue was lost, numbers of the old one may be known outside.
+            catalogue.start_at(now_ms())?;
+            catalogue.add(&new)
+        })
+        .await?;
+        adopted += 1;
     }
-    Ok(unknown.len())
+    Ok(adopted)
 }
 
-/// A panic elsewhere leaves the catalogue as its last transaction did.
-fn lock(catalogue: &Mutex<Catalogue>) -> MutexGuard<'_, Catalogue> {
-    catalogue.lock().unwrap_or_else(PoisonError::into_inner)
+async fn ask<T: Send + 'static>(
+    catalogue: &Arc<dyn Catalogue>,
+    question: impl FnOnce(&dyn Catalogue) -> Result<T, CatalogueError> + Send + 'static,
+) -> Result<T, VaultError> {
+    let catalogue = Arc::clone(catalogue);
+    let answer = tokio::task::spawn_blocking(move || question(&*catalogue));
+    Ok(answer.await??)
 }
 
 /// Unix milliseconds.

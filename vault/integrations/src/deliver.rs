@@ -1,6 +1,6 @@
 //! The way of events from the outbox to one integration.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -62,7 +62,7 @@ pub enum DeliveryError {
 /// Delivers for as long as the process lives. What keeps it from doing so is told to `trouble`.
 pub async fn deliver(
     mut sink: impl Sink,
-    catalogue: Arc<Mutex<Catalogue>>,
+    catalogue: Arc<dyn Catalogue>,
     mut news: watch::Receiver<u64>,
     trouble: watch::Sender<Option<String>>,
 ) {
@@ -112,11 +112,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Sends what waits, in order; returns how many events that was.
 async fn deliver_waiting(
     sink: &mut impl Sink,
-    catalogue: &Arc<Mutex<Catalogue>>,
+    catalogue: &Arc<dyn Catalogue>,
 ) -> Result<usize, DeliveryError> {
     sink.ready().await?;
     let name = sink.name().to_owned();
     let events = ask(sink.name(), catalogue, move |catalogue| {
+        if !catalogue.claim(&name)? {
+            return Ok(Vec::new());
+        }
         let taken = catalogue.delivered(&name)?;
         catalogue.events(taken, None, BATCH)
     })
@@ -131,23 +134,24 @@ async fn deliver_waiting(
             };
         }
         let (name, seq) = (sink.name().to_owned(), event.seq);
-        ask(sink.name(), catalogue, move |catalogue| {
-            catalogue.deliver(&name, seq)
-        })
-        .await?;
+        let ours = ask(sink.name(), catalogue, move |catalogue| {
+            catalogue.deliver(&name, seq)?;
+            catalogue.claim(&name)
+        });
+        if !ours.await? {
+            return Ok(sent + 1);
+        }
     }
     Ok(events.len())
 }
 
 async fn ask<T: Send + 'static>(
     name: &str,
-    catalogue: &Arc<Mutex<Catalogue>>,
-    question: impl FnOnce(&mut Catalogue) -> Result<T, CatalogueError> + Send + 'static,
+    catalogue: &Arc<dyn Catalogue>,
+    question: impl FnOnce(&dyn Catalogue) -> Result<T, CatalogueError> + Send + 'static,
 ) -> Result<T, DeliveryError> {
     let catalogue = Arc::clone(catalogue);
-    let answer = tokio::task::spawn_blocking(move || {
-        question(&mut catalogue.lock().unwrap_or_else(PoisonError::into_inner))
-    });
+    let answer = tokio::task::spawn_blocking(move || question(&*catalogue));
     let name = name.to_owned();
     match answer.await {
         Ok(answer) => answer.map_err(|source| DeliveryError::Outbox { name, source }),

@@ -111,6 +111,27 @@ impl Files {
         let key = self.write(&format!("{name}.key"), &made.signing_key.serialize_pem());
         (certificate, key)
     }
+
+    /// Writes an authority's certificate, and certificates of 127.0.0.1 that it issued with their
+    /// keys; returns their paths. They serve both ends of a connection.
+    pub fn issued<const N: usize>(&self, names: [&str; N]) -> (String, [(String, String); N]) {
+        let mut root = rcgen::CertificateParams::default();
+        root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let root_key = rcgen::KeyPair::generate().unwrap();
+        let authority = root.self_signed(&root_key).unwrap();
+        let issuer = rcgen::Issuer::new(root, root_key);
+        let issued = names.map(|name| {
+            let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+            let key = rcgen::KeyPair::generate().unwrap();
+            let issued = rcgen::CertificateParams::new(names).unwrap();
+            let issued = issued.signed_by(&key, &issuer).unwrap();
+            (
+                self.write(&format!("{name}.crt"), &issued.pem()),
+                self.write(&format!("{name}.key"), &key.serialize_pem()),
+            )
+        });
+        (self.write("ca.crt", &authority.pem()), issued)
+    }
 }
 
 /// A real S3 server, MinIO.
@@ -211,5 +232,37 @@ impl RealBroker {
         let (port, files) = (self.part.port(), self.files);
         self.part.kill();
         move || Self::start_at(self.kind, files, port, self.more)
+    }
+}
+
+/// A real server of MongoDB's protocol: FerretDB.
+#[derive(Debug)]
+pub struct Ferretdb {
+    pub part: Part,
+    pub files: Files,
+}
+
+impl Ferretdb {
+    pub fn start() -> Self {
+        Self::start_with(Files::default(), &[])
+    }
+
+    /// `more` are arguments of the part.
+    pub fn start_with(files: Files, more: &[(&str, &str)]) -> Self {
+        Self::start_at(files, 0, flat(more))
+    }
+
+    fn start_at(files: Files, port: u16, mut arguments: Vec<String>) -> Self {
+        let data = files.path("data").to_str().unwrap().to_owned();
+        arguments.extend(flat(&[("--port", &port.to_string()), ("--data", &data)]));
+        let part = Part::start("ferretdb", &arguments);
+        Self { part, files }
+    }
+
+    /// Kills it, and returns what starts it again with the same data at the same port.
+    pub fn kill(self) -> impl FnOnce() -> Self {
+        let (port, files) = (self.part.port(), self.files);
+        self.part.kill();
+        move || Self::start_at(files, port, Vec::new())
     }
 }

@@ -1,5 +1,7 @@
 //! `bench`: ours beside another's program in the same minute, as ratios with limits.
 
+mod compose;
+mod docker;
 mod record;
 mod usage;
 
@@ -14,7 +16,7 @@ use crate::repository::Repository;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Which one; `record`.
+    /// Which one: `record` or `docker`.
     name: String,
     /// Where the rows go, as a JSON array.
     #[arg(long)]
@@ -51,11 +53,19 @@ struct Bench {
     measure: fn(&Repository, Duration) -> anyhow::Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 1] = [Bench {
-    name: "record",
-    short: Duration::from_secs(30),
-    measure: record::measure,
-}];
+const BENCHES: [Bench; 2] = [
+    Bench {
+        name: "record",
+        short: Duration::from_secs(30),
+        measure: record::measure,
+    },
+    Bench {
+        name: "docker",
+        // One turn.
+        short: Duration::from_secs(1),
+        measure: docker::measure,
+    },
+];
 
 pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> anyhow::Result<()> {
     let Some(bench) = BENCHES.iter().find(|bench| bench.name == arguments.name) else {

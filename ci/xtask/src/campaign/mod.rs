@@ -5,6 +5,7 @@ mod agent_kill;
 mod installer_crash;
 mod profile_fuzz;
 mod random;
+mod reproducible;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +17,7 @@ use crate::repository::Repository;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Which one: `profile-fuzz`, `agent-kill` or `installer-crash`.
+    /// Which one: `profile-fuzz`, `agent-kill`, `reproducible` or `installer-crash`.
     name: String,
     /// Half an hour or more instead of a minute.
     #[arg(long)]
@@ -39,7 +40,7 @@ struct Campaign {
     perform: fn(&Repository, Length, &mut Random) -> anyhow::Result<()>,
 }
 
-const CAMPAIGNS: [Campaign; 3] = [
+const CAMPAIGNS: [Campaign; 4] = [
     Campaign {
         name: "profile-fuzz",
         in_ci: true,
@@ -49,6 +50,11 @@ const CAMPAIGNS: [Campaign; 3] = [
         name: "agent-kill",
         in_ci: true,
         perform: agent_kill::perform,
+    },
+    Campaign {
+        name: "reproducible",
+        in_ci: true,
+        perform: reproducible::perform,
     },
     // The step `e2e-crash` is its short form.
     Campaign {

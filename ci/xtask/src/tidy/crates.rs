@@ -36,6 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "installer-engine",
         &[
             "agent-api",
+            "installer-pki",
             "installer-plan",
             "installer-render",
             "installer-spec",
@@ -47,6 +48,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "agent-api",
             "installer-engine",
+            "installer-pki",
             "installer-plan",
             "installer-render",
             "installer-spec",

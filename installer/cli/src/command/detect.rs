@@ -39,7 +39,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
         .data_dir
         .clone()
         .unwrap_or_else(|| "/var/lib".into());
-    let observed = observe("none", None, &Logins::new(), &place, &programs)?;
+    let observed = observe("none", None, &place, &Logins::new(), &place, &programs)?;
     let machine = observed.facts.machine;
     let engine = read_engine().await;
     let detected = Detected {

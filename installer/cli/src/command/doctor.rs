@@ -156,14 +156,23 @@ fn on_engine(status: &EngineStatus) -> Vec<Check> {
             let message = format!("service {name} runs and is well");
             Check::new("service", Outcome::Pass, message, "")
         } else {
-            let causes = service.explanation.iter().flat_map(engine_status::causes);
-            let causes: Vec<_> = causes.collect();
+            let causes = engine_status::causes(service, status.disk);
             let message = format!("service {name} is not well: {}", causes.join(" → "));
             let help = format!(
                 "`docker logs {}` has more; `stakeout install` starts it again",
                 service.container
             );
             Check::new("service", Outcome::Fail, message, &help)
+        });
+    }
+    if let Some(disk) = &status.disk {
+        checks.push(if disk.is_full() {
+            let message = format!("{}, at `{}`", disk.text(), status.data);
+            let help = "make room, or lower `storage.quota` or `storage.retention`; until then the \
+                        oldest footage goes for the newest";
+            Check::new("disk", Outcome::Fail, message, help)
+        } else {
+            Check::new("disk", Outcome::Pass, disk.text(), "")
         });
     }
     for camera in &status.cameras {

@@ -84,7 +84,8 @@ pub(crate) struct Push {
     #[command(flatten)]
     from: Images,
     /// Registry and path that the images' names are put behind, such as `registry.example:5000`.
-    registry: String,
+    #[arg(value_name = "REGISTRY")]
+    to: String,
     /// File with user and password, a line each.
     #[arg(long, value_name = "FILE")]
     login_file: Option<Utf8PathBuf>,
@@ -241,7 +242,7 @@ impl Push {
     async fn run(&self, context: &Context) -> Result<Exit, CommandError> {
         let (layout, release) = self.from.read()?;
         let login = self.login_file.as_deref().map(read_login).transpose()?;
-        let registry = self.registry.trim_end_matches('/');
+        let registry = self.to.trim_end_matches('/');
         let mut pushed = Vec::new();
         for image in OwnImage::ALL {
             let name = format!("{registry}/{}", release.image(image).repository);

@@ -5,8 +5,8 @@ use installer_host::programs_folder;
 use installer_plan::Severity;
 use installer_render::login_name;
 use installer_spec::{
-    Agents, Camera, Isolation, Keeper, Login, Profile, Provider, Record, Source, Storage,
-    TargetChoice, TestSource, When,
+    Agents, Camera, Catalogue, Isolation, Keeper, Login, Profile, Provider, Record, Source,
+    Storage, TargetChoice, TestSource, When,
 };
 
 use super::cameras::{ProbeOutcome, keep_login, probe_text, rtsp_of, typed_camera};
@@ -61,6 +61,8 @@ pub(super) async fn run(arguments: args::Init, context: &Context) -> Result<Exit
         },
         cameras: wanted.iter().map(|one| one.camera.clone()).collect(),
         storage: storage(&arguments)?,
+        access: None,
+        catalogue: Catalogue::Sqlite,
         events: Vec::new(),
     };
     write(profile, &wanted, context).await

@@ -1,6 +1,7 @@
 //! `stakeout install`: plan, show, confirm, apply, prove.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
@@ -11,6 +12,7 @@ use installer_host::Lock;
 use installer_plan::{Plan, Verified, human_bytes, moving, show};
 use serde::Serialize;
 
+use crate::access::{self, AccessReport};
 use crate::args::{self, ProofOptions};
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
@@ -40,6 +42,9 @@ struct Installed<'a> {
     /// Services that were replaced, and for how long each was away.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     gaps_ms: BTreeMap<String, u64>,
+    /// Where others reach the vault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<AccessReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,8 +113,13 @@ pub(super) async fn carry_out(
             cameras: Vec::new(),
             unverified: Vec::new(),
             gaps_ms: BTreeMap::new(),
+            access: access::report(site, &seen),
         };
-        context.printer.result(&show(&plan), &unchanged);
+        let mut text = show(&plan);
+        if let Some(access) = &unchanged.access {
+            writeln!(text, "{access}").expect("invariant: a String takes any text");
+        }
+        context.printer.result(&text, &unchanged);
         return Ok(Exit::Done);
     }
 
@@ -176,7 +186,16 @@ pub(super) async fn carry_out(
             .printer
             .note(&format!("{service} was replaced and away for {ms} ms"));
     }
-    finish(site, applied.changed, cameras, unverified, gaps, context)
+    // What the vault shows is known once it runs.
+    let access = match &site.profile.access {
+        Some(_) => access::report(site, &site.observe(&logins).await?),
+        None => None,
+    };
+    let proved = Proved {
+        cameras,
+        unverified,
+    };
+    finish(site, applied.changed, proved, gaps, access, context)
 }
 
 /// Nobody else changes what this run changes.
@@ -321,14 +340,24 @@ async fn remember(world: &mut impl World, verified: &Verified) -> Result<(), Com
     Ok(())
 }
 
+/// What the proofs of cameras gave.
+struct Proved {
+    cameras: Vec<Verified>,
+    unverified: Vec<Unverified>,
+}
+
 fn finish(
     site: &Site,
     changed: usize,
-    cameras: Vec<Verified>,
-    unverified: Vec<Unverified>,
+    proved: Proved,
     gaps: Vec<(String, u64)>,
+    access: Option<AccessReport>,
     context: &Context,
 ) -> Result<Exit, CommandError> {
+    let Proved {
+        cameras,
+        unverified,
+    } = proved;
     let mut text = String::new();
     for proof in &cameras {
         text.push_str(&describe(proof));
@@ -348,10 +377,14 @@ fn finish(
         cameras,
         unverified,
         gaps_ms: gaps.into_iter().collect(),
+        access,
     };
     if failed == 0 {
         let end = format!("Site {} records. Data in {}.", site.profile.site, site.data);
         text.push_str(&end);
+        if let Some(access) = &installed.access {
+            write!(text, "\n{access}").expect("invariant: a String takes any text");
+        }
         context.printer.result(&text, &installed);
         return Ok(Exit::Done);
     }

@@ -4,21 +4,41 @@ use std::fmt::Write as _;
 
 use installer_host::{SiteStatus, read_status};
 use installer_plan::human_bytes;
+use serde::Serialize;
 
+use crate::access::{self, AccessReport};
 use crate::context::Context;
 use crate::engine_status;
 use crate::error::{CommandError, Exit};
 use crate::site::{MayAsk, Site};
 use crate::target::Seen;
 
+/// What runs, and where others reach it.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    status: &'a SiteStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<&'a AccessReport>,
+}
+
 pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
     let site = Site::read(context)?;
     let logins = site.logins(context, MayAsk::No);
     let healthy = match site.observe(&logins).await? {
-        Seen::Host(_) => {
+        seen @ Seen::Host(_) => {
             let status = read(&site)?;
-            context.printer.result(&text(&status), &status);
-            status.healthy()
+            let access = access::report(&site, &seen);
+            let mut text = text(&status);
+            if let Some(access) = &access {
+                writeln!(text, "  {access}").expect("invariant: a String takes any text");
+            }
+            let told = Told {
+                status: &status,
+                access: access.as_ref(),
+            };
+            context.printer.result(&text, &told);
+            status.healthy() && access.is_none_or(|access| access.published)
         }
         Seen::Docker(seen) => {
             let status = engine_status::read(&site, &seen).await?;

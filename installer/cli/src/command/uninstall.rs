@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::args;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::images::{self, UnverifiedImages};
+use crate::images::{self, ImagePlaces};
 use crate::progress::Progress;
 use crate::site::{Site, absolute};
 use crate::target::{OnEngine, Seen, Target};
@@ -111,7 +111,7 @@ struct Place {
     site: String,
     data: Utf8PathBuf,
     target: Target,
-    images: Utf8PathBuf,
+    images: ImagePlaces,
 }
 
 impl Place {
@@ -120,19 +120,23 @@ impl Place {
         let logins = Logins::new();
         match self.target {
             Target::Host => {
-                let seen = observe(&self.site, None, &logins, &self.data, &programs)?;
+                let seen = observe(
+                    &self.site,
+                    None,
+                    Utf8Path::new(""),
+                    &logins,
+                    &self.data,
+                    &programs,
+                )?;
                 Ok(Seen::Host(Box::new(seen)))
             }
             Target::Docker => {
                 let connection = connect(Origin::read()).await?;
-                let images = images::find(
-                    &self.images,
-                    &connection.platform,
-                    UnverifiedImages::Refused,
-                );
+                let images = images::find(&self.images, &connection.platform);
                 let wanted = Wanted {
                     site: &self.site,
                     profile: None,
+                    folder: Utf8Path::new(""),
                     logins: &logins,
                     data: &self.data,
                     images: &images,
@@ -195,7 +199,7 @@ fn locate(context: &Context) -> Result<Place, CommandError> {
         site: receipt.ok_or_else(unknown)?.site,
         data,
         target,
-        images: Utf8PathBuf::new(),
+        images: context.image_places(Utf8Path::new(""))?,
     })
 }
 

@@ -139,6 +139,16 @@ impl Registry {
         self.client.request(method, url)
     }
 
+    /// How long the registry asks to wait before it gives a manifest, if it does: one request.
+    async fn told_to_wait(&self, reference: &str) -> Option<Duration> {
+        let request = self
+            .request(Method::HEAD, self.url(&format!("manifests/{reference}")))
+            .header(ACCEPT, MANIFESTS);
+        let response = request.send().await.ok()?;
+        let asked = told(response.headers().get(RETRY_AFTER));
+        asked.filter(|_| is_busy(response.status()))
+    }
+
     /// A manifest by tag or digest; its content is checked against what names it.
     pub(crate) async fn manifest(&self, reference: &str) -> Result<Fetched, RegistryError> {
         let what = format!("manifest {}:{reference}", self.repository);
@@ -209,7 +219,7 @@ impl Registry {
                     asked = true;
                     self.prove(&response, what).await?;
                 }
-                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                status if is_busy(status) => {
                     tries += 1;
                     if tries == TRIES {
                         return Err(RegistryError::Busy {
@@ -333,13 +343,37 @@ fn basic(login: &Login) -> String {
     )
 }
 
-/// What `Retry-After` says in seconds; else a second, doubled with each try.
+/// How long the registry of an image asks to wait, if it does, of whoever asks for it here.
+/// `image` is `HOST/REPOSITORY:TAG` or `…@DIGEST`.
+pub async fn told_to_wait(image: &str) -> Option<Duration> {
+    let (name, reference) = image.rsplit_once('@').or_else(|| {
+        let split = image.rsplit_once(':');
+        split.filter(|(_, tag)| !tag.contains('/'))
+    })?;
+    Registry::new(name, None)
+        .ok()?
+        .told_to_wait(reference)
+        .await
+}
+
+fn is_busy(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    )
+}
+
+/// What `Retry-After` says; else a second, doubled with each try.
 fn wait(header: Option<&HeaderValue>, tries: u32) -> Duration {
-    let said = header
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
-    said.unwrap_or_else(|| Duration::from_secs(1 << tries.min(6)) / 2)
+    told(header)
+        .unwrap_or_else(|| Duration::from_secs(1 << tries.min(6)) / 2)
         .min(LONGEST_WAIT)
+}
+
+/// Seconds; the form with a date is nobody's among registries.
+fn told(header: Option<&HeaderValue>) -> Option<Duration> {
+    let seconds = header?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
-use installer_render::docker::{Component, Limits, MountAccess, Reach};
+use installer_render::docker::{Component, Limits, MountAccess, Published, Reach};
 use installer_render::{SecretName, SecretOrigin};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,14 @@ pub enum DockerAction {
         key: String,
         names: BTreeSet<String>,
         authority: Utf8PathBuf,
+        folder: Utf8PathBuf,
+        owner: u32,
+    },
+    /// The owner's certificate and key, which lie beside the profile and have this fingerprint.
+    InstallCertificate {
+        fingerprint: String,
+        certificate: String,
+        key: String,
         folder: Utf8PathBuf,
         owner: u32,
     },
@@ -153,6 +161,8 @@ pub struct ContainerSpec {
     /// The network that it starts in; others are joined by [`DockerAction::Connect`].
     pub network: Option<String>,
     pub binds: Vec<Bind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Published>,
     pub health: Vec<String>,
     pub limits: Limits,
     pub stop_seconds: u64,

@@ -4,8 +4,9 @@ use installer_render::Layout;
 use installer_render::docker::Site;
 use installer_spec::{Profile, Source};
 
-use super::{DockerFacts, ImageStanding, Ownership};
-use crate::check::{Finding, Severity, login_missing, storage_moved};
+use super::{DockerFacts, ImageObstacle, ImageStanding, Ownership};
+use crate::access;
+use crate::check::{Finding, Severity, catalogue_moved, login_missing, storage_moved};
 use crate::show::human_bytes;
 use crate::storage::{Promise, StorageEstimate, retention_finding};
 
@@ -67,7 +68,7 @@ pub(super) fn findings(
     }
     for container in &site.containers {
         let image = facts.images.get(&container.image);
-        let obtainable = image.is_some_and(|i| i.present.is_some() || i.source.is_some());
+        let obtainable = image.is_some_and(|i| i.is_there() || i.source.is_some());
         if let Some(image) = image
             && image.standing == ImageStanding::Unverified
         {
@@ -79,6 +80,52 @@ pub(super) fn findings(
                 ),
                 "run `stakeout catalogue refresh` where there is a network, or insist with \
                  --allow-unverified-images",
+            );
+        } else if let Some(image) = image
+            && let Some(obstacle) = &image.obstacle
+            && !image.is_there()
+        {
+            let service = &container.service;
+            match obstacle {
+                ImageObstacle::OtherInFolder {
+                    folder,
+                    named,
+                    found,
+                } => error(
+                    "image-digest",
+                    format!(
+                        "the release in `{folder}` names {named} as image `{}` of service \
+                         `{service}`, and {found} is there",
+                        image.reference
+                    ),
+                    "get the release again, whole; this folder was changed after it was made",
+                ),
+                ImageObstacle::Registry { reason } => error(
+                    "image-registry",
+                    format!(
+                        "registry `{}` does not give the engine image `{}` for service \
+                         `{service}`: {reason}",
+                        registry(&image.reference),
+                        image.reference
+                    ),
+                    "see that the engine's machine reaches the registry (`docker pull` there says \
+                     the same), or name another that has the images with --registry",
+                ),
+            }
+        } else if let Some(image) = image
+            && let (Some(present), Some(wanted), None) =
+                (&image.present, &image.wanted, &image.source)
+            && present != wanted
+        {
+            error(
+                "image-digest",
+                format!(
+                    "the engine has {present} under the name `{}`, and this release's image for \
+                     service `{}` is {wanted}",
+                    image.reference, container.service
+                ),
+                "name the folder of this release's images with --images, or a registry that has \
+                 them with --registry",
             );
         } else if !obtainable {
             let reference = image.map_or(container.image.name(), |image| &image.reference);
@@ -112,6 +159,12 @@ pub(super) fn findings(
     }
     let layout = Layout::with_control("");
     found.extend(storage_moved(profile, facts.receipt.as_ref(), &layout));
+    found.extend(access::findings(profile, &facts.access));
+    let config = layout.service_config("vault");
+    let mut files = site.containers.iter().filter_map(|c| c.config.as_ref());
+    if let Some(file) = files.find(|file| file.path.ends_with(&config)) {
+        found.extend(catalogue_moved(facts.paths.get(&config), &file.contents));
+    }
     found.extend(warnings(facts, site, storage, promise));
     found
 }
@@ -151,6 +204,14 @@ fn warnings(
         ));
     }
     found
+}
+
+/// The registry in a reference; engines take Docker Hub where there is none.
+fn registry(reference: &str) -> &str {
+    match reference.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => "docker.io",
+    }
 }
 
 /// An RTSP URL's host is text to the `url` crate, whatever it looks like.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use installer_render::{Role, agent_of};
-use installer_render::docker::{Container, Site, sees_renewal};
+use installer_render::docker::{Container, Site, reads_once};
 use installer_spec::When;
 
 use super::draft::Draft;
@@ -11,6 +11,7 @@ use super::{
     Bind, ContainerFact, ContainerSpec, ContainerState, DockerAction, FILES, Ownership, label,
     next_name,
 };
+use crate::access::published;
 use crate::digest::{Digest, digest_of};
 use crate::plan::{Change, Condition};
 
@@ -77,6 +78,7 @@ impl Draft<'_> {
             user: self.facts.owner,
             network: container.networks.first().map(|n| self.object_name(n)),
             binds: binds.collect(),
+            published: container.published,
             health: container.health.clone(),
             limits: container.limits,
             stop_seconds: STOP_SECONDS,
@@ -128,7 +130,9 @@ impl Draft<'_> {
             (Some(fact), _) if main_is_right => {
                 let joined = self.connect(container, &name, &fact.networks);
                 let service = &container.service;
-                let stale = self.renewed.contains(service) && !sees_renewal(service);
+                let stale = reads_once(service)
+                    .iter()
+                    .any(|one| self.renewed.contains(*one));
                 if fact.state == ContainerState::Running && stale {
                     let id = format!("service {service} (reads its new certificate)");
                     let action = DockerAction::RestartContainer { name: name.clone() };
@@ -140,7 +144,7 @@ impl Draft<'_> {
                     self.start(container, &name, digest, Change::Change);
                 }
             }
-            (Some(_), other) => {
+            (Some(fact), other) => {
                 let joined = other.as_ref().map(|fact| fact.networks.clone());
                 if other.is_none() {
                     let spec = ContainerSpec {
@@ -148,8 +152,9 @@ impl Draft<'_> {
                         ..spec.clone()
                     };
                     let id = format!("container {next}");
+                    let detail = self.publishing(&spec, Some(&fact));
                     let action = DockerAction::CreateContainer(Box::new(spec));
-                    self.push(Change::Add, id, action);
+                    self.push(Change::Add, id, action).detail = detail;
                 }
                 self.connect(container, &next, &joined.unwrap_or_else(|| first(&spec)));
                 let running = other.is_some_and(|f| f.state == ContainerState::Running);
@@ -183,12 +188,28 @@ impl Draft<'_> {
             }
             (None, None) => {
                 let joined = first(&spec);
+                let detail = self.publishing(&spec, None);
                 let action = DockerAction::CreateContainer(Box::new(spec));
-                self.push(Change::Add, format!("container {name}"), action);
+                self.push(Change::Add, format!("container {name}"), action)
+                    .detail = detail;
                 self.connect(container, &name, &joined);
                 self.start(container, &name, digest, Change::Add);
             }
         }
+    }
+
+    /// What is said beside a container about where it is reached.
+    fn publishing(&self, spec: &ContainerSpec, before: Option<&ContainerFact>) -> Vec<String> {
+        let now = spec.published.map(|published| published.address);
+        let gone = before.into_iter().flat_map(|fact| &fact.published);
+        let gone = gone.filter(|address| Some(**address) != now);
+        let mut lines: Vec<_> = gone
+            .map(|address| format!("no longer published at {address}"))
+            .collect();
+        if let (Some(_), Some(access)) = (now, &self.profile.access) {
+            lines.push(published(access));
+        }
+        lines
     }
 
     fn rename(&mut self, from: String, to: String) {

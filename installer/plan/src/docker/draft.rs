@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_render::docker::{Component, ROOT, Reach, Site, certificate_files, certificates};
 use installer_render::{
-    Layout, Role, SecretName, SecretOrigin, Store, base_of, service_names, stores,
+    ACCESS, ACME_ROOTS, Layout, Role, SecretName, SecretOrigin, Store, base_of, service_names,
+    stores,
 };
 use installer_spec::{Keeper, Profile, Provider};
 
 use super::{DockerAction, DockerFacts, NetworkSpec, Ownership, labels, object_name};
+use crate::certificate::{What, brings_own, due, is_of_acme};
 use crate::check::Finding;
 use crate::digest::Digest;
 use crate::facts::PathFact;
@@ -75,9 +77,7 @@ impl<'a> Draft<'a> {
             let Some(image) = self.facts.images.get(&component) else {
                 continue;
             };
-            let there = image.present.is_some()
-                && (image.wanted.is_none() || image.wanted == image.present);
-            if there {
+            if image.is_there() {
                 self.unchanged += 1;
                 continue;
             }
@@ -114,7 +114,11 @@ impl<'a> Draft<'a> {
             wanted.push((self.layout.authority(), 0o700, 0));
             wanted.push((self.layout.trust(), 0o755, owner));
         }
-        for service in certified.keys() {
+        if self.profile.access.is_some() {
+            // The vault writes to it where it asks an authority.
+            wanted.push((self.layout.certificate(ACCESS), 0o700, owner));
+        }
+        for service in certified.keys().filter(|service| *service != ACCESS) {
             wanted.push((self.layout.certificate(service), 0o500, owner));
         }
         if self.profile.storage.keeper == Keeper::Vault {
@@ -183,61 +187,61 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// An authority, what it issued, and what is near its end.
+    /// An authority, what it issued, and what is near its end; and what others are shown.
     pub(super) fn certificates(&mut self) {
         let wanted = certificates(self.profile);
-        if wanted.is_empty() {
-            return;
-        }
         let (authority, trust) = (self.layout.authority(), self.layout.trust());
-        for name in ["ca.crt", "ca.key"] {
-            self.wanted_files.insert(authority.join(name));
+        if !wanted.is_empty() {
+            let files = [authority.join("ca.crt"), authority.join("ca.key")];
+            self.wanted_files.extend(files);
+            self.wanted_files.insert(trust.join("ca.crt"));
         }
-        self.wanted_files.insert(trust.join("ca.crt"));
-        let kept = self.facts.certificates.authority;
-        if kept {
-            self.unchanged += 1;
-        } else {
-            let action = DockerAction::MakeAuthority {
-                folder: authority.clone(),
-                trust,
-                owner: self.facts.owner,
-            };
-            self.push(
-                Change::Add,
-                "certificate authority of the site".to_owned(),
-                action,
-            );
+        let own = brings_own(self.profile).then_some(ACCESS);
+        for service in wanted.keys().map(String::as_str).chain(own) {
+            let (folder, files) = (self.layout.certificate(service), certificate_files(service));
+            let files = [files.certificate, files.key].map(|name| folder.join(name));
+            self.wanted_files.extend(files);
         }
-        for (service, names) in wanted {
-            let folder = self.layout.certificate(&service);
-            let files = certificate_files(&service);
-            for name in [files.certificate, files.key] {
-                self.wanted_files.insert(folder.join(name));
-            }
-            let fact = self.facts.certificates.services.get(&service);
-            if kept && fact.is_some_and(|fact| fact.good && fact.names == names) {
-                self.unchanged += 1;
-                continue;
-            }
-            let change = if fact.is_some() {
-                Change::Change
-            } else {
-                Change::Add
+        let facts = self.facts;
+        let (due, unchanged) = due(wanted, self.profile, &facts.certificates, &facts.access);
+        self.unchanged += unchanged;
+        for due in due {
+            let owner = facts.owner;
+            let action = match due.what {
+                What::Authority => DockerAction::MakeAuthority {
+                    folder: authority.clone(),
+                    trust: trust.clone(),
+                    owner,
+                },
+                What::Issued { service, names } => {
+                    self.renewed.insert(service.clone());
+                    let files = certificate_files(&service);
+                    DockerAction::IssueCertificate {
+                        certificate: files.certificate.to_owned(),
+                        key: files.key.to_owned(),
+                        names,
+                        authority: authority.clone(),
+                        folder: self.layout.certificate(&service),
+                        owner,
+                        service,
+                    }
+                }
+                What::Own { fingerprint } => {
+                    let files = certificate_files(ACCESS);
+                    DockerAction::InstallCertificate {
+                        fingerprint,
+                        certificate: files.certificate.to_owned(),
+                        key: files.key.to_owned(),
+                        folder: self.layout.certificate(ACCESS),
+                        owner,
+                    }
+                }
             };
-            let listed: Vec<_> = names.iter().map(String::as_str).collect();
-            let id = format!("certificate of {service} ({})", listed.join(", "));
-            self.renewed.insert(service.clone());
-            let action = DockerAction::IssueCertificate {
-                service,
-                certificate: files.certificate.to_owned(),
-                key: files.key.to_owned(),
-                names,
-                authority: authority.clone(),
-                folder,
-                owner: self.facts.owner,
-            };
-            self.push(change, id, action);
+            self.push(due.change, due.id, action).detail = due.detail;
+        }
+        if let Some(Ok(roots)) = facts.access.roots.clone() {
+            let path = self.layout.certificate(ACCESS).join(ACME_ROOTS);
+            self.file(path, 0o444, roots);
         }
     }
 
@@ -329,8 +333,11 @@ impl<'a> Draft<'a> {
             }
         }
         let receipt = self.layout.receipt();
+        let access = self.layout.certificate(ACCESS);
         for (path, fact) in &self.facts.paths {
-            let managed = path.starts_with(self.layout.control()) && *path != receipt;
+            let name = path.file_name().unwrap_or_default();
+            let of_vault = path.parent() == Some(&access) && is_of_acme(self.profile, name);
+            let managed = path.starts_with(self.layout.control()) && *path != receipt && !of_vault;
             if managed && matches!(fact, PathFact::File { .. }) && !self.wanted_files.contains(path)
             {
                 let id = format!("file {path}");

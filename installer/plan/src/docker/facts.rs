@@ -1,12 +1,15 @@
 //! What was observed at a container engine, before anything is decided.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use camino::Utf8PathBuf;
 use installer_render::docker::Component;
 use serde::{Deserialize, Serialize};
 
 use super::ImageSource;
+use crate::access::AccessFacts;
+use crate::certificate::CertificateFacts;
 use crate::digest::Digest;
 use crate::facts::{CameraFact, Disk, PathFact, SecretFact};
 use crate::receipt::Receipt;
@@ -35,6 +38,8 @@ pub struct DockerFacts {
     pub secrets: BTreeMap<String, SecretFact>,
     pub missing_logins: BTreeMap<String, String>,
     pub certificates: CertificateFacts,
+    #[serde(default)]
+    pub access: AccessFacts,
     pub receipt: Option<Receipt>,
     /// Secrets of the same site at another target, by purpose: paths below the data directory.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -43,26 +48,6 @@ pub struct DockerFacts {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub rotate: BTreeSet<String>,
     pub cameras: BTreeMap<String, CameraFact>,
-}
-
-/// The certificates that are kept, as they are at the moment of looking.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct CertificateFacts {
-    /// There is an authority with its key, it is not near its end, and the site trusts it.
-    pub authority: bool,
-    /// By service.
-    pub services: BTreeMap<String, CertificateFact>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CertificateFact {
-    pub names: BTreeSet<String>,
-    /// From the authority, with its key, and not in the last third of its life.
-    pub good: bool,
-    /// SHA-256, as browsers show it.
-    pub fingerprint: String,
-    /// RFC 3339.
-    pub not_after: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +79,32 @@ pub struct ImageFact {
     pub source: Option<ImageSource>,
     #[serde(default)]
     pub standing: ImageStanding,
+    /// What stands in the way of having it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<ImageObstacle>,
+}
+
+impl ImageFact {
+    /// The engine has it, and it is the one of this release where that is known.
+    pub fn is_there(&self) -> bool {
+        self.present.is_some() && (self.wanted.is_none() || self.wanted == self.present)
+    }
+}
+
+/// Why an image cannot be had, found out without changing anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageObstacle {
+    /// A folder of images has another one than its release says, or none.
+    OtherInFolder {
+        folder: Utf8PathBuf,
+        /// Digest that the release names.
+        named: String,
+        /// What is there instead: a digest, or why there is none.
+        found: String,
+    },
+    /// The engine asked the registry for it, and this came of it.
+    Registry { reason: String },
 }
 
 /// Whether what is in an image is known beforehand.
@@ -134,6 +145,9 @@ pub struct ContainerFact {
     /// ID of its image.
     pub image: String,
     pub networks: BTreeSet<String>,
+    /// Addresses of the machine at which it is reached, while it runs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub published: BTreeSet<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,8 +10,8 @@ mod uninstall;
 
 pub use action::{Bind, ContainerSpec, DockerAction, ImageSource, NetworkSpec};
 pub use facts::{
-    CertificateFact, CertificateFacts, ContainerFact, ContainerState, DockerFacts, Engine,
-    ImageFact, ImageStanding, NetworkFact, Ownership,
+    ContainerFact, ContainerState, DockerFacts, Engine, ImageFact, ImageObstacle, ImageStanding,
+    NetworkFact, Ownership,
 };
 pub use install::{files, plan};
 pub use uninstall::plan_uninstall;

@@ -4,6 +4,7 @@ use installer_render::host::Program;
 use installer_render::{Layout, stores};
 use installer_spec::{Keeper, Profile};
 
+use crate::access;
 use crate::check::{Finding, Severity, login_missing, storage_moved};
 use crate::facts::{Facts, PathFact, ServiceManager, Writable};
 use crate::show::human_bytes;
@@ -11,6 +12,9 @@ use crate::storage::{Promise, StorageEstimate, retention_finding};
 
 /// Programs, configuration and one minute of a busy camera fit in less.
 const MINIMUM_FREE: u64 = 256 << 20;
+
+/// Ports below need a privilege that services do not get.
+const LOW_PORTS: u16 = 1024;
 
 pub(super) fn findings(
     profile: &Profile,
@@ -106,6 +110,19 @@ pub(super) fn findings(
             "target-cannot-deploy",
             format!("the host target cannot deploy `{name}`"),
             "set `target: docker`, or name one that runs",
+        ));
+    }
+    found.extend(access::findings(profile, &facts.access));
+    if let Some(access) = &profile.access
+        && access.address.port() < LOW_PORTS
+        && (facts.machine.manager == ServiceManager::Systemd || facts.machine.uid != 0)
+    {
+        let port = access.address.port();
+        found.push(Finding::new(
+            Severity::Error,
+            "port-low",
+            format!("`access.address`: services here have no right to port {port}"),
+            "write one above 1023 and have router or firewall lead to it, or set `target: docker`",
         ));
     }
     found.extend(storage.and_then(|storage| retention_finding(storage, promise)));

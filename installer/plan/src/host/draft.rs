@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_render::host::{Program, Service};
 use installer_render::{
-    Layout, Role, SecretName, SecretOrigin, UnitContext, render_unit, service_names,
+    ACCESS, Layout, Role, SecretName, SecretOrigin, UnitContext, render_unit, service_names,
 };
 use installer_spec::{Keeper, Profile, Provider};
 use serde::Serialize;
 
 use super::{PlanError, unit_name, unit_path, user_name};
+use crate::certificate::is_of_acme;
 use crate::digest::{Digest, digest_of};
 use crate::facts::{Facts, PathFact, ServiceManager};
 use crate::plan::{Action, Change, HostAction, Operation, Plan, Step};
@@ -108,6 +109,7 @@ impl<'a> Draft<'a> {
                 loopback_only: service.role == Role::TestCamera
                     || (service.role == Role::Vault
                         && self.profile.events.is_empty()
+                        && self.profile.access.is_none()
                         && !matches!(self.profile.storage.provider, Provider::S3(_))),
             };
             let program = self
@@ -191,6 +193,7 @@ impl<'a> Draft<'a> {
                 wanted.push((layout.agent_data(&name), 0o750, service.clone()));
             }
         }
+        wanted.extend(self.certificate_folders());
         for (path, mode, owner) in wanted {
             self.owned.directories.insert(path.clone());
             let change = match self.facts.paths.get(&path) {
@@ -341,8 +344,14 @@ impl<'a> Draft<'a> {
     /// folder with footage in it stays.
     pub(super) fn prune(&mut self) {
         let mut reload = false;
+        let access = self.layout.certificate(ACCESS);
         for (path, fact) in &self.facts.paths {
-            if matches!(fact, PathFact::File { .. }) && !self.wanted_files.contains(path) {
+            let of_vault = path.parent() == Some(&access)
+                && is_of_acme(self.profile, path.file_name().unwrap_or_default());
+            if matches!(fact, PathFact::File { .. })
+                && !self.wanted_files.contains(path)
+                && !of_vault
+            {
                 reload |= path.starts_with(super::UNIT_FOLDER);
                 let id = format!("file {}", self.short(path));
                 self.push(

@@ -9,6 +9,7 @@ use installer_spec::{Keeper, Profile, TargetChoice};
 
 use super::draft::Draft;
 use super::{PlanError, checks};
+use crate::check::catalogue_moved;
 use crate::facts::{Facts, ServiceManager};
 use crate::plan::Plan;
 use crate::secret::choose_secrets;
@@ -47,6 +48,13 @@ pub fn plan(
         secrets: &versions,
     };
     let services = render(&inputs);
+    let mut files = services
+        .iter()
+        .filter_map(|service| service.config.as_ref());
+    let config = layout.service_config("vault");
+    if let Some(file) = files.find(|file| file.path == config) {
+        findings.extend(catalogue_moved(facts.paths.get(&config), &file.contents));
+    }
     let storage = keeps_here(profile).then(|| estimate(profile, &facts.cameras, facts.data.disk));
     let programs = programs(profile, facts);
     findings.extend(checks::findings(
@@ -64,6 +72,7 @@ pub fn plan(
     draft.directories();
     draft.programs(&programs);
     draft.secrets(&secrets);
+    draft.certificates();
     draft.files(&services);
     draft.stop_unwanted(&services);
     draft.start(&services);

@@ -1,5 +1,6 @@
 //! The host target: agent and vault as services of one machine.
 
+mod access;
 mod checks;
 mod draft;
 mod install;

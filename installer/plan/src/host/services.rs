@@ -100,8 +100,10 @@ impl Draft<'_> {
                 },
             };
             let id = format!("service {name} (port {port})");
-            self.push(change, id, HostAction::StartService { name, unit })
-                .settle = Some(condition);
+            let detail = self.publishing(&name);
+            let step = self.push(change, id, HostAction::StartService { name, unit });
+            step.settle = Some(condition);
+            step.detail = detail;
         }
     }
 }

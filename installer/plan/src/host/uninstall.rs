@@ -36,7 +36,12 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &Facts) -> Plan {
     draft.services();
     let mut gone: Vec<Utf8PathBuf> = vec![layout.programs(), layout.run()];
     if level >= Level::Config {
-        gone.extend([layout.config(), layout.secrets(), layout.logs()]);
+        gone.extend([
+            layout.config(),
+            layout.secrets(),
+            layout.tls(),
+            layout.logs(),
+        ]);
     }
     if level >= Level::Data {
         gone.extend([layout.agents(), layout.vault(), layout.recordings()]);

@@ -9,10 +9,12 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use agent_config::TlsFiles;
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{Keeper, Profile, Provider, Source, TestSource};
+use installer_spec::{Catalogue, Database, Keeper, Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
+use vault_api::Identity;
 
+use crate::access::{ACCESS, access_certificate, acme_folder};
 use crate::configuration::{
     Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
     agent_memory_mib, agent_of, camera_secret, cameras_of, json, secret_purposes, service_names,
@@ -21,7 +23,7 @@ use crate::configuration::{
 use crate::store::is_of_vault;
 use crate::{Layout, SecretName, Store};
 
-pub use stores::{CertificateFiles, certificate_files, sees_renewal};
+pub use stores::{CertificateFiles, certificate_files, reads_once};
 
 /// The site's data directory as containers see it.
 pub const ROOT: &str = "/stakeout";
@@ -40,15 +42,17 @@ pub enum Component {
     Agent,
     Vault,
     Minio,
+    Ferretdb,
     Mosquitto,
     Rabbitmq,
 }
 
 impl Component {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Agent,
         Self::Vault,
         Self::Minio,
+        Self::Ferretdb,
         Self::Mosquitto,
         Self::Rabbitmq,
     ];
@@ -59,6 +63,7 @@ impl Component {
             Self::Agent => "agent",
             Self::Vault => "vault",
             Self::Minio => Store::Minio.name(),
+            Self::Ferretdb => Store::Ferretdb.name(),
             Self::Mosquitto => Store::Mosquitto.name(),
             Self::Rabbitmq => Store::Rabbitmq.name(),
         }
@@ -69,6 +74,9 @@ impl Component {
         matches!(self, Self::Agent | Self::Vault)
     }
 }
+
+/// Where the vault listens for those who come by `access`.
+pub const PUBLIC_PORT: u16 = 8444;
 
 /// One container of the site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,11 +94,20 @@ pub struct Container {
     /// Names of [`Network`]s. The first has the way out.
     pub networks: Vec<String>,
     pub mounts: Vec<Mount>,
+    /// Where the machine passes connections on to a port of the container.
+    pub published: Option<Published>,
     /// Read from a mounted file; a change of it is a change of the container.
     pub config: Option<RenderedFile>,
     /// Asked inside the container, exit code 0 when it is well.
     pub health: Vec<String>,
     pub limits: Limits,
+}
+
+/// A port of a container at an address of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    pub address: SocketAddr,
+    pub port: u16,
 }
 
 /// A part of the site's data that a container sees.
@@ -135,7 +152,8 @@ pub enum Reach {
     Outside,
 }
 
-/// Services that have a certificate of the site's authority, each with the names in it.
+/// Services that have a certificate of the site's authority, each with the names in it; [`ACCESS`]
+/// is among them where the vault shows such a one to others.
 pub fn certificates(profile: &Profile) -> BTreeMap<String, BTreeSet<String>> {
     let mut certificates = BTreeMap::new();
     if profile.storage.keeper == Keeper::Vault {
@@ -146,7 +164,12 @@ pub fn certificates(profile: &Profile) -> BTreeMap<String, BTreeSet<String>> {
     for store in crate::stores(profile) {
         let names = [store.name(), "localhost", "127.0.0.1"].map(str::to_owned);
         certificates.insert(store.name().to_owned(), BTreeSet::from(names));
+        if store == Store::Ferretdb {
+            let names = BTreeSet::from(["vault".to_owned()]);
+            certificates.insert(stores::IDENTITY.to_owned(), names);
+        }
     }
+    certificates.extend(access_certificate(profile));
     certificates
 }
 
@@ -266,8 +289,24 @@ impl Placement for Inputs<'_> {
         Some(Self::layout().trust().join("ca.crt"))
     }
 
+    fn identity(&self) -> Option<Identity> {
+        let folder = Self::layout().certificate(stores::IDENTITY);
+        Some(Identity {
+            certificate: folder.join("tls.crt"),
+            key: folder.join("tls.key"),
+        })
+    }
+
     fn handoff(&self) -> Option<Utf8PathBuf> {
         None
+    }
+
+    fn public(&self, _address: SocketAddr) -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PUBLIC_PORT)
+    }
+
+    fn access_folder(&self) -> Utf8PathBuf {
+        Self::layout().certificate(ACCESS)
     }
 }
 
@@ -304,6 +343,13 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         Inputs::layout().certificate(&name),
         MountAccess::Read,
     ));
+    if inputs.profile.access.is_some() {
+        let may = match acme_folder(inputs) {
+            Some(_) => MountAccess::Write,
+            None => MountAccess::Read,
+        };
+        mounts.push(mount(inputs.access_folder(), may));
+    }
     mounts.push(mount(inputs.vault_data(), MountAccess::Write));
     if inputs.profile.storage.provider == Provider::Filesystem {
         mounts.push(mount(inputs.recordings(), MountAccess::Write));
@@ -312,6 +358,10 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
     if !crate::stores(inputs.profile).is_empty() {
         mounts.push(mount(Inputs::layout().trust(), MountAccess::Read));
         networks.push(stores::NETWORK.to_owned());
+    }
+    if inputs.profile.catalogue == Catalogue::Mongodb(Database::Deploy) {
+        let identity = Inputs::layout().certificate(stores::IDENTITY);
+        mounts.push(mount(identity, MountAccess::Read));
     }
     networks.extend(
         service_names(inputs.profile)
@@ -329,6 +379,10 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         scratch: Vec::new(),
         networks,
         mounts,
+        published: inputs.profile.access.as_ref().map(|access| Published {
+            address: access.address,
+            port: PUBLIC_PORT,
+        }),
         health: ["stakeout-vault", "health", "--config", config.path.as_str()]
             .map(str::to_owned)
             .to_vec(),
@@ -373,6 +427,7 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Container {
         scratch: Vec::new(),
         networks: vec![name.clone()],
         mounts,
+        published: None,
         health: ["stakeout-agent", "health", "--config", config.path.as_str()]
             .map(str::to_owned)
             .to_vec(),
@@ -425,6 +480,7 @@ fn test_camera(inputs: &Inputs<'_>, name: String) -> Container {
         scratch: Vec::new(),
         networks: vec![agent],
         mounts,
+        published: None,
         config: None,
         health: vec![
             "stakeout-agent".to_owned(),

@@ -1,4 +1,4 @@
-//! Object store and brokers as containers: TLS only, nobody without a login, nothing but their own
+//! Object store, database and brokers as containers: TLS only, nobody without a login or certificate, nothing but their own
 //! folder, and in a network with the vault alone.
 
 use std::collections::BTreeMap;
@@ -34,15 +34,24 @@ pub fn certificate_files(service: &str) -> CertificateFiles {
     }
 }
 
-/// Whether a service sees a renewed certificate by itself. Mosquitto reads its own at the start
-/// only; MinIO watches the folder, RabbitMQ asks for the files anew every other minute.
-pub fn sees_renewal(service: &str) -> bool {
-    service != Store::Mosquitto.name()
+/// The certificate that the vault shows to a database of the site's own.
+pub(super) const IDENTITY: &str = "vault-identity";
+
+/// The certificates that a service reads at its start only. MinIO watches the folder, RabbitMQ asks
+/// for the files anew every other minute, and so does the vault for what it serves with.
+pub fn reads_once(service: &str) -> &'static [&'static str] {
+    match service {
+        "mosquitto" => &["mosquitto"],
+        "ferretdb" => &["ferretdb", IDENTITY],
+        "vault" => &[IDENTITY],
+        _ => &[],
+    }
 }
 
 pub(super) fn container(inputs: &Inputs<'_>, store: Store) -> Container {
     match store {
         Store::Minio => minio(inputs),
+        Store::Ferretdb => ferretdb(),
         Store::Mosquitto => mosquitto(inputs),
         Store::Rabbitmq => rabbitmq(inputs),
     }
@@ -94,6 +103,7 @@ fn base(store: Store, image: Component) -> Container {
             Inputs::layout().certificate(store.name()),
             MountAccess::Read,
         )],
+        published: None,
         config: None,
         health: Vec::new(),
         limits: Limits {
@@ -152,6 +162,42 @@ fn minio(inputs: &Inputs<'_>) -> Container {
         pids: 512,
     };
     minio
+}
+
+/// FerretDB 1 with SQLite has users in an experiment only, so it lets one certificate in: the vault's,
+/// which is named as if it were an authority. Others of the site's authority are refused.
+fn ferretdb() -> Container {
+    let mut ferretdb = base(Store::Ferretdb, Component::Ferretdb);
+    let (certificate, key) = certificate(Store::Ferretdb);
+    let identity = Inputs::layout().certificate(IDENTITY).join("tls.crt");
+    let port = Store::Ferretdb.port();
+    ferretdb.environment = [
+        ("FERRETDB_HANDLER", "sqlite"),
+        ("FERRETDB_SQLITE_URL", "file:/state/"),
+        ("FERRETDB_STATE_DIR", "/state"),
+        ("FERRETDB_LISTEN_TLS", &format!(":{port}")),
+        ("FERRETDB_LISTEN_TLS_CERT_FILE", certificate.as_str()),
+        ("FERRETDB_LISTEN_TLS_KEY_FILE", key.as_str()),
+        ("FERRETDB_LISTEN_TLS_CA_FILE", identity.as_str()),
+        // For its own health check, and to be seen from nowhere else.
+        ("FERRETDB_LISTEN_ADDR", "127.0.0.1:27018"),
+        ("FERRETDB_DEBUG_ADDR", "127.0.0.1:8088"),
+        ("FERRETDB_TELEMETRY", "disable"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    ferretdb.mounts.extend([
+        mount(identity, MountAccess::Read),
+        data(Store::Ferretdb, "/state"),
+    ]);
+    ferretdb.health = words(["/ferretdb", "ping"]);
+    ferretdb.limits = Limits {
+        // It reads every document for most questions.
+        memory_mib: 512,
+        cpu_milli: 1000,
+        pids: 128,
+    };
+    ferretdb
 }
 
 fn mosquitto(inputs: &Inputs<'_>) -> Container {

@@ -3,7 +3,9 @@
 //! Each checker returns what it could make of its node and reports the rest; a profile comes out
 //! only when nothing was reported as an error.
 
+mod access;
 mod camera;
+mod catalogue;
 mod event;
 mod list;
 mod login;

@@ -7,7 +7,9 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use super::store::ProviderWord;
 use super::{Checker, DurationLimits, Fields};
 use crate::keys::{self, Words};
-use crate::profile::{Agents, Isolation, Keeper, Profile, Provider, Storage, TargetChoice};
+use crate::profile::{
+    Agents, Catalogue, Isolation, Keeper, Profile, Provider, Storage, TargetChoice,
+};
 use crate::tree::{Kind, Node};
 
 const TARGETS: Words<TargetChoice> = Words {
@@ -95,6 +97,10 @@ impl Checker<'_> {
         let events = fields
             .get("events")
             .map_or(Some(Vec::new()), |node| self.events(node));
+        let access = fields.get("access").map(|node| self.access(node));
+        let catalogue = fields
+            .get("catalogue")
+            .map_or(Some(Catalogue::Sqlite), |node| self.catalogue(node));
         self.check_keeper(&fields, storage.as_ref());
         Some(Profile {
             site: site?,
@@ -104,7 +110,9 @@ impl Checker<'_> {
             }))?,
             cameras: cameras?,
             storage: storage?,
+            catalogue: catalogue?,
             events: events?,
+            access: access.map_or(Some(None), |a| a.map(Some))?,
         })
     }
 
@@ -199,18 +207,34 @@ impl Checker<'_> {
         None
     }
 
-    /// Only the vault sends events.
+    /// Only the vault sends events, has a catalogue and is reached from elsewhere.
     fn check_keeper(&mut self, fields: &Fields<'_>, storage: Option<&Storage>) {
         let without_vault = storage.is_some_and(|s| s.keeper == Keeper::Agent);
         let wants_events = fields
             .get("events")
             .is_some_and(|node| matches!(&node.kind, Kind::List(items) if !items.is_empty()));
+        if without_vault && fields.has("catalogue") {
+            self.error(
+                fields.key_place("catalogue"),
+                "catalogue",
+                "the catalogue is the vault's, and `storage.keeper: agent` leaves it out",
+                "write `keeper: vault`, or take `catalogue` out",
+            );
+        }
         if without_vault && wants_events {
             self.error(
                 fields.key_place("events"),
                 "events",
                 "events are sent by the vault, and `storage.keeper: agent` leaves it out",
                 "write `keeper: vault`, or take `events` out",
+            );
+        }
+        if without_vault && fields.has("access") {
+            self.error(
+                fields.key_place("access"),
+                "access",
+                "it is the vault that is reached, and `storage.keeper: agent` leaves it out",
+                "write `keeper: vault`, or take `access` out",
             );
         }
     }

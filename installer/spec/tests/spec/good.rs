@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::files::{Folder, message};
 use installer_spec::{
-    Agents, Broker, Camera, Credentials, EventSink, Isolation, Keeper, Login, MemoryLists, Parsed,
-    Profile, Provider, Record, S3, Source, SourceFile, Storage, TargetChoice, TestSource, When,
-    parse, to_yaml,
+    Access, AccessTls, Acme, Agents, Broker, Camera, Catalogue, Credentials, Database, EventSink,
+    Isolation, Keeper, Login, MemoryLists, MongoAddress, Parsed, Profile, Provider, Record, S3,
+    Source, SourceFile, Storage,
+    TargetChoice, TestSource, When, parse, to_yaml,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -46,6 +47,8 @@ fn every_sample_holds_without_a_warning() {
         "motion.yaml",
         "no-vault.yaml",
         "one-camera.yaml",
+        "published.yaml",
+        "stores.yaml",
     ];
     assert_eq!(names, wanted);
     for name in names {
@@ -87,6 +90,7 @@ cameras:
   - { name: t2, test: media/car.MP4 }
 storage: { provider: filesystem, path: /srv/stakeout, keeper: vault, retention: 30d, quota: 2TiB }
 events: [ { webhook: \"https://h/x\" } ]
+access: { address: 192.168.1.5:8443, names: [ Vault.example.org, 10.0.0.1 ], tls: internal }
 ";
     let rtsp = |main: &str, credentials| Source::Rtsp {
         main: url(main),
@@ -154,9 +158,15 @@ events: [ { webhook: \"https://h/x\" } ]
             retention: Some(30 * 86_400 * SECOND),
             quota: Some(2 << 40),
         },
+        catalogue: Catalogue::Sqlite,
         events: vec![EventSink::Webhook {
             url: url("https://h/x"),
         }],
+        access: Some(Access {
+            address: "192.168.1.5:8443".parse().expect("an address"),
+            names: vec!["vault.example.org".to_owned(), "10.0.0.1".to_owned()],
+            tls: AccessTls::Internal,
+        }),
     };
     let parsed = good(text);
     assert_eq!(
@@ -225,6 +235,33 @@ fn stores_are_deployed_or_named() {
         queue: None,
     };
     assert_eq!(events, [mqtt, amqp]);
+}
+
+#[test]
+fn a_catalogue_is_a_file_or_a_database() {
+    let catalogue = |text: &str| {
+        let least = "version: 1\nsite: s\ncameras: [ { name: a, test: scene } ]\ncatalogue: ";
+        good(&format!("{least}{text}\n"))
+    };
+    assert_eq!(catalogue("sqlite").profile.catalogue, Catalogue::Sqlite);
+    let deployed = catalogue("{ mongodb: deploy }").profile.catalogue;
+    assert_eq!(deployed, Catalogue::Mongodb(Database::Deploy));
+    let external = catalogue(
+        "{ mongodb: \"mongodb://a,b.lan:27018/site?replicaSet=rs0&tls=true\", credentials: ask }",
+    );
+    assert_eq!(external.warnings, []);
+    let wanted = Database::External {
+        address: MongoAddress {
+            hosts: vec!["a".to_owned(), "b.lan:27018".to_owned()],
+            database: "site".to_owned(),
+            replica_set: Some("rs0".to_owned()),
+            tls: true,
+        },
+        credentials: Some(Credentials::Ask),
+    };
+    assert_eq!(external.profile.catalogue, Catalogue::Mongodb(wanted));
+    let plain = catalogue("{ mongodb: \"mongodb://a/site\" }").warnings;
+    assert!(message(&plain).contains("without encryption"), "{plain:?}");
 }
 
 #[test]
@@ -347,7 +384,11 @@ fn any_profile() -> impl Strategy<Value = Profile> {
         isolation,
         cameras,
         storage,
-        proptest::collection::vec(any_event(), 0..3),
+        any_catalogue(),
+        (
+            proptest::collection::vec(any_event(), 0..3),
+            proptest::option::of(any_access()),
+        ),
     )
         .prop_map(
             |(
@@ -356,7 +397,8 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 isolation,
                 cameras,
                 (path, retention, quota, keeper, provider),
-                events,
+                catalogue,
+                (events, access),
             )| {
                 Profile {
                     site,
@@ -381,13 +423,43 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                         retention: retention.map(Duration::from_secs),
                         quota,
                     },
+                    catalogue: match keeper {
+                        Keeper::Vault => catalogue,
+                        Keeper::Agent => Catalogue::Sqlite,
+                    },
                     events: match keeper {
                         Keeper::Vault => events,
                         Keeper::Agent => Vec::new(),
                     },
+                    access: access.filter(|_| keeper == Keeper::Vault),
                 }
             },
         )
+}
+
+fn any_catalogue() -> impl Strategy<Value = Catalogue> {
+    let address = (
+        proptest::collection::vec("[a-z][a-z0-9.-]{0,8}(:[1-9][0-9]{3})?", 1..4),
+        "[a-zA-Z0-9_-]{1,12}",
+        proptest::option::of("[a-z0-9]{1,6}"),
+        any::<bool>(),
+    );
+    let address = address.prop_map(|(hosts, database, replica_set, tls)| MongoAddress {
+        hosts,
+        database,
+        replica_set,
+        tls,
+    });
+    prop_oneof![
+        Just(Catalogue::Sqlite),
+        Just(Catalogue::Mongodb(Database::Deploy)),
+        (address, proptest::option::of(any_credentials())).prop_map(|(address, credentials)| {
+            Catalogue::Mongodb(Database::External {
+                address,
+                credentials,
+            })
+        }),
+    ]
 }
 
 fn any_credentials() -> impl Strategy<Value = Credentials> {
@@ -396,6 +468,29 @@ fn any_credentials() -> impl Strategy<Value = Credentials> {
         "[A-Z_][A-Z0-9_]{0,5}".prop_map(Credentials::Environment),
         "\\PC{1,12}".prop_map(|file| Credentials::File(file.into())),
     ]
+}
+
+fn any_access() -> impl Strategy<Value = Access> {
+    let address = (proptest::arbitrary::any::<std::net::IpAddr>(), 1_u16..);
+    let address = address.prop_filter("one machine's", |(ip, _)| !ip.is_unspecified());
+    let file = || "\\PC{1,12}".prop_map(camino::Utf8PathBuf::from);
+    let name = "[a-z]([a-z0-9-]{0,5}[a-z])?\\.org";
+    let names = proptest::collection::btree_set(name, 1..3);
+    let acme = proptest::option::of(file()).prop_map(|ca_file| Acme {
+        directory: url("https://authority/dir"),
+        email: Some("owner@example.org".to_owned()),
+        ca_file,
+    });
+    let tls = prop_oneof![
+        Just(AccessTls::Internal),
+        (file(), file()).prop_map(|(certificate, key)| AccessTls::Files { certificate, key }),
+        acme.prop_map(AccessTls::Acme),
+    ];
+    (address, names, tls).prop_map(|(address, names, tls)| Access {
+        address: address.into(),
+        names: names.into_iter().collect(),
+        tls,
+    })
 }
 
 fn any_provider() -> impl Strategy<Value = Provider> {

@@ -49,6 +49,21 @@ fn the_schema_refuses_what_the_parser_refuses() {
         ("site: s", "site: s\nstorage: { quota: ~ }"),
         ("site: s", "site: s\nstorage: { provider: s3 }"),
         ("site: s", "site: s\nevents: [ { mqtt: x } ]"),
+        ("site: s", "site: s\naccess: {}"),
+        ("site: s", "site: s\naccess: { address: \"vault:8443\" }"),
+        (
+            "site: s",
+            "site: s\naccess: { address: \"1.2.3.4:1\", tls: none }",
+        ),
+        (
+            "site: s",
+            "site: s\naccess: { address: \"1.2.3.4:1\", tls: { key: k } }",
+        ),
+        ("site: s", "site: s\ncatalogue: mysql"),
+        (
+            "site: s",
+            "site: s\ncatalogue: { mongodb: \"mongodb://me:pw@h/d\" }",
+        ),
         ("[ { name: a, test: scene } ]", "[]"),
         ("test: scene", "test: scene, rtsp: \"rtsp://h/\""),
         ("test: scene", "rtsp: \"http://h/\""),

@@ -12,7 +12,7 @@ use crate::support::{Vault, name, program};
 use camino::Utf8Path;
 use rcgen::generate_simple_self_signed;
 use reqwest::{Certificate, Client};
-use vault_api::{ProviderConfig, TlsConfig};
+use vault_api::{ProviderConfig, PublicConfig, TlsConfig};
 
 /// Writes a new pair as an installer does, each file by rename, and returns a client that trusts
 /// nothing else.
@@ -54,6 +54,38 @@ fn health(vault: &Vault) -> (Option<i32>, String) {
         "{said}"
     );
     (output.status.code(), said)
+}
+
+#[tokio::test]
+async fn others_are_served_with_a_certificate_of_its_own_and_never_in_the_way_of_recordings() {
+    let mut vault = Vault::new(None);
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let public = held.local_addr().unwrap();
+    vault.config.public = Some(PublicConfig {
+        listen: public,
+        tls: TlsConfig::Files {
+            certificate: vault.root.join("tls.crt"),
+            key: vault.root.join("tls.key"),
+        },
+    });
+    // Neither address nor certificate is there yet, and recordings are taken all the same.
+    vault.start().await;
+    let upload = vault.upload(&name("gate", 1_700_000_000)).body("x").send();
+    assert!(upload.await.unwrap().status().is_success());
+    assert_eq!(health(&vault).0, Some(0));
+
+    drop(held);
+    let client = renew(&vault);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let ask = |path: &str| client.get(format!("https://{public}/{path}")).send();
+    while ask("healthz").await.is_err() {
+        assert!(Instant::now() < deadline, "nobody else is served");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // It is the same API, and asks for the same keys.
+    let refused = ask("api/recordings").await.unwrap();
+    assert_eq!(refused.status(), 401);
+    assert!(vault.client.get(vault.url("healthz")).send().await.is_ok());
 }
 
 #[tokio::test]

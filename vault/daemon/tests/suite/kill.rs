@@ -12,7 +12,7 @@ use vault_api::{Event, Page, header};
 const KILLS: u64 = 12;
 
 /// Takes events; now and then a request is answered with a failure, as receivers do.
-async fn receiver() -> (String, Arc<Mutex<Vec<Event>>>) {
+pub(crate) async fn receiver() -> (String, Arc<Mutex<Vec<Event>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let events = Arc::new(Mutex::new(Vec::new()));

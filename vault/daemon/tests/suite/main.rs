@@ -11,6 +11,7 @@ mod brokers;
 mod container;
 mod faults;
 mod kill;
+mod mongo;
 mod repeats;
 mod s3;
 mod scratch;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use reqwest::{Client, RequestBuilder, StatusCode};
-use vault_api::{AccountConfig, ProviderConfig, Retention, VaultConfig, WebhookConfig, header};
+use vault_api::{
+    AccountConfig, CatalogueConfig, ProviderConfig, Retention, VaultConfig, WebhookConfig, header,
+};
 
 pub(crate) const ACCESS: &str = "access-0123456789abcdef";
 pub(crate) const SECRET: &str = "secret-0123456789abcdef";
@@ -43,6 +45,7 @@ impl Vault {
             site: "site".into(),
             listen: port,
             tls: None,
+            public: None,
             data: root.join("data"),
             admin_token_file: secret("admin", ADMIN),
             account: AccountConfig {
@@ -55,6 +58,7 @@ impl Vault {
             provider: ProviderConfig::Filesystem {
                 path: root.join("recordings"),
             },
+            catalogue: CatalogueConfig::Sqlite,
             retention: Retention {
                 reserve_bytes: Some(0),
                 ..Retention::default()

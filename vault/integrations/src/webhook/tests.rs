@@ -1,10 +1,10 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use vault_catalogue::{Catalogue, NewRecording};
+use vault_catalogue::{Catalogue, NewRecording, SqliteCatalogue};
 
 use super::*;
 use crate::deliver;
@@ -46,7 +46,7 @@ async fn a_redirect_is_not_followed_and_the_event_comes_again_before_the_next() 
     drop(rustls::crypto::ring::default_provider().install_default());
     let folder = tempfile::tempdir().unwrap();
     let path = Utf8PathBuf::from_path_buf(folder.path().join("c.sqlite")).unwrap();
-    let mut catalogue = Catalogue::open(&path, "site").unwrap();
+    let catalogue = SqliteCatalogue::open(&path, "site").unwrap();
     for key in ["a/1.mp4", "a/2.mp4"] {
         let new = NewRecording {
             account: "a".into(),
@@ -61,7 +61,7 @@ async fn a_redirect_is_not_followed_and_the_event_comes_again_before_the_next() 
         };
         catalogue.add(&new).unwrap();
     }
-    let catalogue = Arc::new(Mutex::new(catalogue));
+    let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url: Url = format!("http://{}/hook", listener.local_addr().unwrap())
         .parse()
@@ -91,7 +91,7 @@ async fn a_redirect_is_not_followed_and_the_event_comes_again_before_the_next() 
         heard.push(event.seq);
     }
     assert_eq!(heard, [1, 1, 2]);
-    let taken = || catalogue.lock().unwrap().delivered("hook").unwrap();
+    let taken = || catalogue.delivered("hook").unwrap();
     let noted = async {
         while taken() < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -10,14 +10,14 @@ mod mqtt;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vault_api::Event;
-use vault_catalogue::{Catalogue, NewRecording};
+use vault_catalogue::{Catalogue, NewRecording, SqliteCatalogue};
 use vault_integrations::{Broker, Credentials, Sink, deliver};
 use vault_testkit::RealBroker;
 
@@ -26,7 +26,7 @@ const NAME: &str = "broker";
 /// A catalogue with events, as the vault has it.
 struct Outbox {
     _folder: tempfile::TempDir,
-    catalogue: Arc<Mutex<Catalogue>>,
+    catalogue: Arc<dyn Catalogue>,
     news: watch::Sender<u64>,
 }
 
@@ -46,10 +46,10 @@ impl Outbox {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(folder.path().join("c.sqlite")).unwrap();
-        let catalogue = Catalogue::open(&path, "site").unwrap();
+        let catalogue = SqliteCatalogue::open(&path, "site").unwrap();
         Self {
             _folder: folder,
-            catalogue: Arc::new(Mutex::new(catalogue)),
+            catalogue: Arc::new(catalogue),
             news: watch::Sender::new(0),
         }
     }
@@ -68,7 +68,7 @@ impl Outbox {
             stored_ms: 0,
             location: String::new(),
         };
-        self.catalogue.lock().unwrap().add(&new).unwrap();
+        self.catalogue.add(&new).unwrap();
         self.news.send_modify(|count| *count += 1);
     }
 
@@ -80,11 +80,11 @@ impl Outbox {
     }
 
     fn taken(&self) -> i64 {
-        self.catalogue.lock().unwrap().delivered(NAME).unwrap()
+        self.catalogue.delivered(NAME).unwrap()
     }
 
     fn events(&self) -> Vec<Event> {
-        let events = self.catalogue.lock().unwrap().events(0, None, 1000);
+        let events = self.catalogue.events(0, None, 1000);
         events.unwrap()
     }
 

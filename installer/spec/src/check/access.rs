@@ -1,0 +1,274 @@
+//! Where the vault is reached from elsewhere, and whose certificate it shows there.
+
+use std::net::{IpAddr, SocketAddr};
+
+use camino::Utf8PathBuf;
+use url::Url;
+
+use super::{Checker, join, kind_name};
+use crate::keys;
+use crate::profile::{Access, AccessTls, Acme};
+use crate::tree::{Kind, Node};
+
+/// The longest name of DNS, and of one part of it (RFC 1035, section 2.3.4).
+const MOST_NAME: usize = 253;
+const MOST_LABEL: usize = 63;
+
+impl Checker<'_> {
+    pub(super) fn access(&mut self, node: &Node) -> Option<Access> {
+        let fields = self.fields(node, "access", keys::ACCESS)?;
+        if !fields.has("address") {
+            let help = "write the address and port at which the vault is reached, for example \
+                        `address: 192.168.1.5:8443`";
+            self.missing(fields.at, "access", "address", help);
+        }
+        let address = fields.get("address").map(|node| self.address(node));
+        let names = fields.get("names").map(|node| self.access_names(node));
+        let tls = fields.get("tls").map(|node| self.access_tls(node));
+        let access = Access {
+            address: address??,
+            names: names.unwrap_or_else(|| Some(Vec::new()))?,
+            tls: tls.unwrap_or(Some(AccessTls::Internal))?,
+        };
+        if access.names.is_empty() && access.address.ip().is_unspecified() {
+            let help = "write `names: [ vault.example.org ]`, or the one address that is meant";
+            self.error(
+                fields.key_place("address"),
+                "access.names",
+                "every address of the machine is meant, and the certificate is for none of them",
+                help,
+            );
+            return None;
+        }
+        if let AccessTls::Acme(_) = access.tls {
+            let at = fields.key_place("names");
+            let message = if access.names.is_empty() {
+                "an ACME authority certifies DNS names, and there is none".to_owned()
+            } else {
+                let no_dns = |name: &&String| name.parse::<IpAddr>().is_ok();
+                let address = access.names.iter().find(no_dns);
+                let Some(address) = address else {
+                    return Some(access);
+                };
+                format!("an ACME authority certifies DNS names, and `{address}` is an address")
+            };
+            let help = "write `names: [ vault.example.org ]` with a name that leads to this \
+                        machine, or `tls: internal`";
+            self.error(at, "access.names", message, help);
+            return None;
+        }
+        Some(access)
+    }
+
+    fn address(&mut self, node: &Node) -> Option<SocketAddr> {
+        const PATH: &str = "access.address";
+        let text = self.text(node, PATH)?;
+        let (message, help) = match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() == 0 => {
+                let message = "port 0 is none to be found at".to_owned();
+                (message, format!("write `{}:8443`", address.ip()))
+            }
+            Ok(address) => return Some(address),
+            Err(_) => match text.parse::<IpAddr>() {
+                Ok(IpAddr::V4(ip)) => (
+                    "the port is missing".to_owned(),
+                    format!("write `{ip}:8443`"),
+                ),
+                Ok(IpAddr::V6(ip)) => (
+                    "the port is missing".to_owned(),
+                    format!("write \"[{ip}]:8443\""),
+                ),
+                Err(_) => (
+                    format!("{} is not an address with a port", super::shown(node, text)),
+                    "write an IP address of the machine and a port, for example \
+                     192.168.1.5:8443; names stand in `names`"
+                        .to_owned(),
+                ),
+            },
+        };
+        self.error(node.at, PATH, message, help);
+        None
+    }
+
+    fn access_names(&mut self, node: &Node) -> Option<Vec<String>> {
+        const PATH: &str = "access.names";
+        let Kind::List(items) = &node.kind else {
+            let message = format!("`names` is a list, not {}", kind_name(node));
+            self.error(
+                node.at,
+                PATH,
+                message,
+                "write `names: [ vault.example.org ]`",
+            );
+            return None;
+        };
+        let names: Vec<_> = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| self.access_name(item, &format!("{PATH}[{index}]")))
+            .collect();
+        let names: Vec<String> = names.into_iter().collect::<Option<_>>()?;
+        for (index, name) in names.iter().enumerate() {
+            if names.iter().take(index).any(|earlier| earlier == name) {
+                let at = items.get(index).map_or(node.at, |item| item.at);
+                let message = format!("`{name}` stands twice");
+                self.error(
+                    at,
+                    &format!("{PATH}[{index}]"),
+                    message,
+                    "keep one of the two",
+                );
+                return None;
+            }
+        }
+        Some(names)
+    }
+
+    fn access_name(&mut self, node: &Node, path: &str) -> Option<String> {
+        let text = self.text(node, path)?;
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            if ip.is_unspecified() {
+                let help = "write an address at which a browser finds the vault";
+                self.error(node.at, path, format!("`{text}` is no one's address"), help);
+                return None;
+            }
+            return Some(ip.to_string());
+        }
+        if is_dns_name(text) {
+            return Some(text.to_ascii_lowercase());
+        }
+        let message = format!(
+            "{} is neither a DNS name nor an address",
+            super::shown(node, text)
+        );
+        let help = "write it as in the browser, without `https://` and port: vault.example.org";
+        self.error(node.at, path, message, help);
+        None
+    }
+
+    fn access_tls(&mut self, node: &Node) -> Option<AccessTls> {
+        const PATH: &str = "access.tls";
+        const HELP: &str = "write `internal`, `{ certificate: FILE, key: FILE }` or `{ acme: { \
+                            directory: https://… } }`";
+        if !matches!(node.kind, Kind::Map(_)) {
+            let text = self.text(node, PATH)?;
+            if text == "internal" {
+                return Some(AccessTls::Internal);
+            }
+            let message = format!("{} is not known here", super::shown(node, text));
+            self.error(node.at, PATH, message, HELP);
+            return None;
+        }
+        let fields = self.fields(node, PATH, keys::TLS)?;
+        if fields.has("acme") {
+            for key in ["certificate", "key"]
+                .into_iter()
+                .filter(|key| fields.has(key))
+            {
+                self.error(
+                    fields.key_place(key),
+                    &join(PATH, key),
+                    format!("`{key}` and `acme` stand side by side"),
+                    "keep one of the two: files of your own, or an authority that is asked",
+                );
+            }
+            return self.acme(fields.get("acme")?).map(AccessTls::Acme);
+        }
+        if !fields.has("certificate") && !fields.has("key") {
+            self.error(node.at, PATH, "`tls` names no certificate", HELP);
+            return None;
+        }
+        for key in ["certificate", "key"]
+            .into_iter()
+            .filter(|key| !fields.has(key))
+        {
+            let help = "a certificate of your own is two PEM files beside the profile: \
+                        `{ certificate: own.crt, key: own.key }`";
+            self.missing(node.at, PATH, key, help);
+        }
+        let mut file = |key: &str| {
+            let read = |node| self.access_file(node, &join(PATH, key));
+            fields.get(key).map(read)
+        };
+        let (certificate, key) = (file("certificate"), file("key"));
+        Some(AccessTls::Files {
+            certificate: certificate??,
+            key: key??,
+        })
+    }
+
+    fn acme(&mut self, node: &Node) -> Option<Acme> {
+        const PATH: &str = "access.tls.acme";
+        let fields = self.fields(node, PATH, keys::ACME)?;
+        if !fields.has("directory") {
+            let help = "write the authority's directory, for example `directory: \
+                        https://acme-v02.api.letsencrypt.org/directory`";
+            self.missing(node.at, PATH, "directory", help);
+        }
+        let directory = fields
+            .get("directory")
+            .map(|node| self.acme_directory(node));
+        let email = fields.get("email").map(|node| self.email(node));
+        let ca_file = fields
+            .get("ca_file")
+            .map(|node| self.access_file(node, &join(PATH, "ca_file")));
+        Some(Acme {
+            directory: directory??,
+            email: email.map_or(Some(None), |e| e.map(Some))?,
+            ca_file: ca_file.map_or(Some(None), |f| f.map(Some))?,
+        })
+    }
+
+    fn acme_directory(&mut self, node: &Node) -> Option<Url> {
+        const PATH: &str = "access.tls.acme.directory";
+        const HELP: &str = "write the `https://` URL of the authority's directory";
+        let text = self.text(node, PATH)?;
+        let message = match Url::parse(text) {
+            Err(_) => "this is not a URL",
+            Ok(url) if url.scheme() != "https" => "an authority's directory is an https URL",
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                "the directory's URL must not hold a user or password"
+            }
+            Ok(url) => return Some(url),
+        };
+        self.error(node.at, PATH, message, HELP);
+        None
+    }
+
+    /// Whom the authority warns of certificates that end.
+    fn email(&mut self, node: &Node) -> Option<String> {
+        const PATH: &str = "access.tls.acme.email";
+        let text = self.text(node, PATH)?;
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | ',' | ':' | '?');
+        let parts = text.split_once('@');
+        let fine = parts.is_some_and(|(user, host)| !user.is_empty() && is_dns_name(host));
+        if fine && text.chars().all(plain) {
+            return Some(text.to_owned());
+        }
+        let help = "write one address, for example owner@example.org";
+        self.error(node.at, PATH, "this is not an e-mail address", help);
+        None
+    }
+
+    fn access_file(&mut self, node: &Node, path: &str) -> Option<Utf8PathBuf> {
+        let text = self.text(node, path)?;
+        if !text.is_empty() && !text.chars().any(char::is_control) && !text.contains("-----") {
+            return Some(Utf8PathBuf::from(text));
+        }
+        let help = "name a PEM file; its path starts at the profile's folder";
+        self.error(node.at, path, "this is not a file's path", help);
+        None
+    }
+}
+
+fn is_dns_name(text: &str) -> bool {
+    let label = |label: &str| {
+        let fine = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let ends = !label.starts_with('-') && !label.ends_with('-');
+        (1..=MOST_LABEL).contains(&label.len()) && label.chars().all(fine) && ends
+    };
+    // Only digits at the end are an address that is none.
+    let last = text.rsplit('.').next().unwrap_or_default();
+    let number = last.chars().all(|c| c.is_ascii_digit());
+    text.len() <= MOST_NAME && text.split('.').all(label) && !number
+}
