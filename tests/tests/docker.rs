@@ -366,15 +366,32 @@ fn secrets_and_certificates_are_made_anew_and_the_old_ones_go() {
 
     let refused = site.run(&["secrets", "rotate", "nothing", "--yes"]);
     assert_eq!(refused.code, Some(2), "{refused:#?}");
-    let rotate: &[&str] = &["secrets", "rotate", "--yes", "--output", "json", "--proof-seconds", "2"];
+    let rotate: &[&str] = &[
+        "secrets",
+        "rotate",
+        "--yes",
+        "--output",
+        "json",
+        "--proof-seconds",
+        "2",
+    ];
     let rotated = site.run(rotate).expect(0).json();
     assert_eq!(rotated["verified"]["codec"], "h264");
-    assert_ne!(fs::read_to_string(secret("agent-gate-token.2")).unwrap(), value);
+    assert_ne!(
+        fs::read_to_string(secret("agent-gate-token.2")).unwrap(),
+        value
+    );
     assert!(!secret("agent-gate-token.1").exists());
     assert_eq!(ca(), authority, "nobody asked for another authority");
-    let listed = site.run(&["secrets", "list", "--output", "json"]).expect(0).json();
+    let listed = site
+        .run(&["secrets", "list", "--output", "json"])
+        .expect(0)
+        .json();
     let listed = listed.as_array().unwrap();
-    assert!(listed.len() >= 5 && listed.iter().all(|one| one["version"] == 2), "{listed:?}");
+    assert!(
+        listed.len() >= 5 && listed.iter().all(|one| one["version"] == 2),
+        "{listed:?}"
+    );
     assert!(!format!("{listed:?}").contains(value.trim()));
 
     site.run(&[rotate, &["--certificates"]].concat()).expect(0);

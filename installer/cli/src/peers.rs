@@ -6,8 +6,8 @@ use installer_docker::Forward;
 use installer_engine::{CameraAccess, VaultAccess};
 use installer_host::read_secret;
 use installer_plan::Plan;
-use installer_render::{Layout, agent_of};
 use installer_render::docker::{AGENT_PORT, ROOT, VAULT_PORT};
+use installer_render::{Layout, agent_of};
 use installer_spec::{Camera, Keeper};
 use url::Url;
 

@@ -148,22 +148,7 @@ pub async fn observe(
         ),
         None => None,
     };
-    let labelled = summaries
-        .get(&files)
-        .and_then(|summary| summary.labels.as_ref())
-        .filter(|labels| labels.get(label::SITE).is_some_and(|s| s == wanted.site))
-        .and_then(|labels| labels.get(label::INSTALLATION).cloned());
-    let installation = match labelled {
-        Some(installation) => installation,
-        None => secret::random_hex()
-            .map_err(|source| DockerError::Read {
-                what: "randomness".to_owned(),
-                source: source.into(),
-            })?
-            .chars()
-            .take(16)
-            .collect(),
-    };
+    let installation = installation(summaries.get(&files), wanted.site)?;
     let kept = control.paths.keys().filter_map(|path| {
         let name = path.strip_prefix(layout.secrets()).ok()?;
         SecretName::parse(name.as_str())
@@ -173,16 +158,11 @@ pub async fn observe(
         Some(profile) => secret::judge(profile, wanted.logins, kept.clone(), read),
         None => Default::default(),
     };
-    let mut newest: BTreeMap<String, u32> = BTreeMap::new();
-    for name in kept {
-        let version = newest.entry(name.purpose).or_default();
-        *version = (*version).max(name.version);
-    }
-    let values = newest.into_iter().filter_map(|(purpose, version)| {
-        let name = SecretName { purpose, version };
+    let values = newest(kept).filter_map(|name| {
         let text = control.texts.get(&layout.secret(&name))?.clone();
         Some((name.purpose, text))
     });
+    let values = values.collect();
     let states = summaries
         .iter()
         .map(|(name, summary)| (name.clone(), summary.status.clone().unwrap_or_default()))
@@ -245,7 +225,7 @@ pub async fn observe(
     Ok(DockerObserved {
         facts,
         states,
-        secrets: values.collect(),
+        secrets: values,
         trust: control.texts.get(&layout.trust().join("ca.crt")).cloned(),
         own,
         images: found_images
@@ -256,6 +236,33 @@ pub async fn observe(
             })
             .collect(),
     })
+}
+
+/// The mark of this installation: what the site's own container has, else a new one.
+fn installation(files: Option<&ContainerSummary>, site: &str) -> Result<String, DockerError> {
+    let labels = files.and_then(|summary| summary.labels.as_ref());
+    let labelled = labels
+        .filter(|labels| labels.get(label::SITE).is_some_and(|s| s == site))
+        .and_then(|labels| labels.get(label::INSTALLATION).cloned());
+    if let Some(installation) = labelled {
+        return Ok(installation);
+    }
+    let random = secret::random_hex().map_err(|source| DockerError::Read {
+        what: "randomness".to_owned(),
+        source: source.into(),
+    })?;
+    Ok(random.chars().take(16).collect())
+}
+
+/// The newest version of each secret.
+fn newest(kept: impl Iterator<Item = SecretName>) -> impl Iterator<Item = SecretName> {
+    let mut newest: BTreeMap<String, u32> = BTreeMap::new();
+    for name in kept {
+        let version = newest.entry(name.purpose).or_default();
+        *version = (*version).max(name.version);
+    }
+    let name = |(purpose, version)| SecretName { purpose, version };
+    newest.into_iter().map(name)
 }
 
 fn owner(receipt: Option<&Receipt>) -> u32 {
@@ -531,7 +538,12 @@ mod tests {
         let newer = NoWayBack::Catalogue { then: 1, now: 2 };
         assert_eq!(check_tables(Some(1), Some(2)), Err(newer));
         assert_eq!(check_tables(None, Some(2)), Err(newer));
-        for (then, now) in [(Some(2), Some(2)), (Some(2), Some(1)), (None, Some(1)), (None, None)] {
+        for (then, now) in [
+            (Some(2), Some(2)),
+            (Some(2), Some(1)),
+            (None, Some(1)),
+            (None, None),
+        ] {
             assert_eq!(check_tables(then, now), Ok(()));
         }
     }

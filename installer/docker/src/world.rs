@@ -22,8 +22,8 @@ use installer_engine::{
 use installer_pki::Pair;
 use installer_plan::docker::{ContainerSpec, DockerAction, FILES, ImageSource, label, object_name};
 use installer_plan::{Action, Condition, Receipt};
-use installer_render::docker::{Component, Reach};
 use installer_render::Layout;
+use installer_render::docker::{Component, Reach};
 
 use crate::connect::Connection;
 use crate::container::body;

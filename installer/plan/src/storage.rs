@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8Path;
 use installer_spec::{Profile, Provider, Source, TestSource, When};
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,24 @@ pub enum Promise {
     Whole,
     /// What the disk can hold is enough (`--accept-short-retention`).
     Short,
+}
+
+/// Says when there is no room at all: what is recorded would go at once.
+pub(crate) fn room_finding(storage: &StorageEstimate, data: &Utf8Path) -> Option<Finding> {
+    let five_minutes = storage.bytes_per_day / 288;
+    if storage.limit == Limit::Quota || storage.room_bytes >= five_minutes {
+        return None;
+    }
+    Some(Finding::new(
+        Severity::Error,
+        "disk-full",
+        format!(
+            "the disk of `{data}` has room for {} of footage beside what is kept free for the \
+             machine, which is less than five minutes",
+            human_bytes(storage.room_bytes)
+        ),
+        "free some of it, or set `storage.path` to a folder on another disk",
+    ))
 }
 
 /// Says when less footage fits than the profile promises. Where the disk is too small nothing

@@ -113,7 +113,7 @@ pub(super) async fn carry_out(
             cameras: Vec::new(),
             unverified: Vec::new(),
             gaps_ms: BTreeMap::new(),
-            access: access::report(site, &seen),
+            access: access::report(site, &survey.seen),
         };
         let mut text = show(&plan);
         if let Some(access) = &unchanged.access {

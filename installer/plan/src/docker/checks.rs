@@ -4,11 +4,11 @@ use installer_render::Layout;
 use installer_render::docker::Site;
 use installer_spec::{Profile, Source};
 
-use super::{DockerFacts, ImageObstacle, ImageStanding, Ownership};
+use super::{DockerFacts, Ownership, images};
 use crate::access;
 use crate::check::{Finding, Severity, catalogue_moved, login_missing, storage_moved};
 use crate::show::human_bytes;
-use crate::storage::{Promise, StorageEstimate, retention_finding};
+use crate::storage::{Promise, StorageEstimate, retention_finding, room_finding};
 
 /// Catalogue, configuration and one minute of a busy camera fit in less.
 const MINIMUM_FREE: u64 = 256 << 20;
@@ -66,92 +66,20 @@ pub(super) fn findings(
             "free at least 256 MiB, or set `storage.path` to another disk",
         );
     }
-    for container in &site.containers {
-        let image = facts.images.get(&container.image);
-        let obtainable = image.is_some_and(|i| i.is_there() || i.source.is_some());
-        if let Some(image) = image
-            && image.standing == ImageStanding::Unverified
-        {
-            error(
-                "image-unverified",
-                format!(
-                    "nobody has looked up the digest of image `{}`, which service `{}` would run",
-                    image.reference, container.service
-                ),
-                "run `stakeout catalogue refresh` where there is a network, or insist with \
-                 --allow-unverified-images",
-            );
-        } else if let Some(image) = image
-            && let Some(obstacle) = &image.obstacle
-            && !image.is_there()
-        {
-            let service = &container.service;
-            match obstacle {
-                ImageObstacle::OtherInFolder {
-                    folder,
-                    named,
-                    found,
-                } => error(
-                    "image-digest",
-                    format!(
-                        "the release in `{folder}` names {named} as image `{}` of service \
-                         `{service}`, and {found} is there",
-                        image.reference
-                    ),
-                    "get the release again, whole; this folder was changed after it was made",
-                ),
-                ImageObstacle::Registry { reason } => error(
-                    "image-registry",
-                    format!(
-                        "registry `{}` does not give the engine image `{}` for service \
-                         `{service}`: {reason}",
-                        registry(&image.reference),
-                        image.reference
-                    ),
-                    "see that the engine's machine reaches the registry (`docker pull` there says \
-                     the same), or name another that has the images with --registry",
-                ),
-            }
-        } else if let Some(image) = image
-            && let (Some(present), Some(wanted), None) =
-                (&image.present, &image.wanted, &image.source)
-            && present != wanted
-        {
-            error(
-                "image-digest",
-                format!(
-                    "the engine has {present} under the name `{}`, and this release's image for \
-                     service `{}` is {wanted}",
-                    image.reference, container.service
-                ),
-                "name the folder of this release's images with --images, or a registry that has \
-                 them with --registry",
-            );
-        } else if !obtainable {
-            let reference = image.map_or(container.image.name(), |image| &image.reference);
-            error(
-                "image-missing",
-                format!(
-                    "the engine has no image `{reference}` for service `{}`, and it is not beside \
-                     `stakeout`",
-                    container.service
-                ),
-                "make the images with `stakeout image build`, or name their folder with --images",
-            );
-        }
-    }
+    found.extend(images::findings(facts, site));
     for camera in &profile.cameras {
         if let Source::Rtsp { main, .. } = &camera.source
             && is_loopback(main)
         {
-            error(
+            found.push(Finding::new(
+                Severity::Error,
                 "camera-loopback",
                 format!(
                     "camera `{}` is at this machine's own address, which no container reaches",
                     camera.name
                 ),
                 "write the machine's address in its network instead of 127.0.0.1",
-            );
+            ));
         }
     }
     for (camera, reason) in &facts.missing_logins {
@@ -177,7 +105,12 @@ fn warnings(
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     match storage {
-        Some(storage) => found.extend(retention_finding(storage, promise)),
+        Some(storage) => {
+            found.extend(retention_finding(storage, promise));
+            // What runs may have filled it, and may need a change all the more.
+            let first = facts.receipt.is_none();
+            found.extend(first.then(|| room_finding(storage, &facts.data)).flatten());
+        }
         None if facts.disk.is_some() => {}
         None => found.push(Finding::new(
             Severity::Warning,
@@ -204,14 +137,6 @@ fn warnings(
         ));
     }
     found
-}
-
-/// The registry in a reference; engines take Docker Hub where there is none.
-fn registry(reference: &str) -> &str {
-    match reference.split_once('/') {
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
-        _ => "docker.io",
-    }
 }
 
 /// An RTSP URL's host is text to the `url` crate, whatever it looks like.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use installer_render::{Role, agent_of};
 use installer_render::docker::{Container, Site, reads_once};
+use installer_render::{Role, agent_of};
 use installer_spec::When;
 
 use super::draft::Draft;

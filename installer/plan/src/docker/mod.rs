@@ -5,6 +5,7 @@ mod checks;
 mod containers;
 mod draft;
 mod facts;
+mod images;
 mod install;
 mod uninstall;
 

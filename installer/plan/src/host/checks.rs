@@ -8,7 +8,7 @@ use crate::access;
 use crate::check::{Finding, Severity, login_missing, storage_moved};
 use crate::facts::{Facts, PathFact, ServiceManager, Writable};
 use crate::show::human_bytes;
-use crate::storage::{Promise, StorageEstimate, retention_finding};
+use crate::storage::{Promise, StorageEstimate, retention_finding, room_finding};
 
 /// Programs, configuration and one minute of a busy camera fit in less.
 const MINIMUM_FREE: u64 = 256 << 20;
@@ -126,6 +126,13 @@ pub(super) fn findings(
         ));
     }
     found.extend(storage.and_then(|storage| retention_finding(storage, promise)));
+    // What runs may have filled it, and may need a change all the more.
+    let first = facts.receipt.is_none();
+    found.extend(
+        storage
+            .filter(|_| first)
+            .and_then(|s| room_finding(s, &facts.data.path)),
+    );
     found.extend(warnings(profile, facts));
     found
 }

@@ -22,7 +22,7 @@ impl Checker<'_> {
                         `address: 192.168.1.5:8443`";
             self.missing(fields.at, "access", "address", help);
         }
-        let address = fields.get("address").map(|node| self.address(node));
+        let address = fields.get("address").map(|node| self.listening(node));
         let names = fields.get("names").map(|node| self.access_names(node));
         let tls = fields.get("tls").map(|node| self.access_tls(node));
         let access = Access {
@@ -60,7 +60,7 @@ impl Checker<'_> {
         Some(access)
     }
 
-    fn address(&mut self, node: &Node) -> Option<SocketAddr> {
+    fn listening(&mut self, node: &Node) -> Option<SocketAddr> {
         const PATH: &str = "access.address";
         let text = self.text(node, PATH)?;
         let (message, help) = match text.parse::<SocketAddr>() {

@@ -6,8 +6,7 @@ use crate::files::{Folder, message};
 use installer_spec::{
     Access, AccessTls, Acme, Agents, Broker, Camera, Catalogue, Credentials, Database, EventSink,
     Isolation, Keeper, Login, MemoryLists, MongoAddress, Parsed, Profile, Provider, Record, S3,
-    Source, SourceFile, Storage,
-    TargetChoice, TestSource, When, parse, to_yaml,
+    Source, SourceFile, Storage, TargetChoice, TestSource, When, parse, to_yaml,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
