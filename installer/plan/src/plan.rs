@@ -221,4 +221,6 @@ pub enum Condition {
     SupervisorGone {
         deadline_seconds: u64,
     },
+    /// Each of these; they are waited for at the same time.
+    All(Vec<Condition>),
 }
