@@ -732,7 +732,7 @@ impl World for DockerWorld {
     async fn probe(&self, condition: &Condition) -> Probe {
         match condition {
             Condition::Container { name, digest, .. } => self.container_probe(name, digest).await,
-            Condition::All(all) => self.probe_all(all).await,
+            Condition::All { of } => self.probe_all(of).await,
             _ => Probe::Failed("a container engine has no such thing".to_owned()),
         }
     }

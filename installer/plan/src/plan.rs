@@ -222,5 +222,7 @@ pub enum Condition {
         deadline_seconds: u64,
     },
     /// Each of these; they are waited for at the same time.
-    All(Vec<Condition>),
+    All {
+        of: Vec<Self>,
+    },
 }

@@ -72,9 +72,9 @@ impl Draft<'_> {
             return;
         }
         let all = started.iter_mut().filter_map(|step| step.settle.take());
-        let all = all.collect();
+        let of = all.collect();
         if let Some(last) = started.pop() {
-            last.settle = Some(Condition::All(all));
+            last.settle = Some(Condition::All { of });
         }
     }
 
