@@ -16,6 +16,7 @@ use bollard::query_parameters::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::StreamExt;
+use futures::future::join_all;
 use installer_engine::{
     EffectError, ErrorKind, Logins, Primitives, Probe, World, certificate, secret,
 };
@@ -539,6 +540,34 @@ impl DockerWorld {
         }
     }
 
+    /// The worst of many, and whose it is.
+    async fn probe_all(&self, all: &[Condition]) -> Probe {
+        let probes = all.iter().map(|condition| async move {
+            match condition {
+                Condition::Container {
+                    service,
+                    name,
+                    digest,
+                    ..
+                } => match self.container_probe(name, digest).await {
+                    Probe::Met => Probe::Met,
+                    Probe::Waiting(reason) => Probe::Waiting(format!("{service}: {reason}")),
+                    Probe::Failed(reason) => Probe::Failed(format!("{service}: {reason}")),
+                },
+                _ => Probe::Failed("a container engine has no such thing".to_owned()),
+            }
+        });
+        let mut worst = Probe::Met;
+        for probe in join_all(probes).await {
+            match (&worst, &probe) {
+                (_, Probe::Failed(_)) => return probe,
+                (Probe::Met, Probe::Waiting(_)) => worst = probe,
+                _ => {}
+            }
+        }
+        worst
+    }
+
     /// Runs a command in a container; its exit code and what it said.
     async fn run(
         &self,
@@ -660,6 +689,7 @@ impl World for DockerWorld {
     async fn probe(&self, condition: &Condition) -> Probe {
         match condition {
             Condition::Container { name, digest, .. } => self.container_probe(name, digest).await,
+            Condition::All { of } => self.probe_all(of).await,
             _ => Probe::Failed("a container engine has no such thing".to_owned()),
         }
     }

@@ -322,6 +322,7 @@ async fn wait_as_told<W: World>(
 
 fn deadline(condition: &Condition) -> Duration {
     let seconds = match condition {
+        Condition::All { of } => return of.iter().map(deadline).max().unwrap_or_default(),
         Condition::Container {
             deadline_seconds, ..
         }

@@ -415,7 +415,9 @@ impl World for HostWorld {
                 Some(_) => Probe::Met,
                 None => Probe::Waiting("it has not read its services".to_owned()),
             },
-            Condition::Container { .. } => Probe::Failed("a host has no containers".to_owned()),
+            Condition::Container { .. } | Condition::All { .. } => {
+                Probe::Failed("a host has no containers".to_owned())
+            }
             Condition::SupervisorGone { .. } => match read_supervisor(&self.layout) {
                 Some(pid) => Probe::Waiting(format!("process {pid} is stopping")),
                 None => Probe::Met,

@@ -256,4 +256,8 @@ pub enum Condition {
     SupervisorGone {
         deadline_seconds: u64,
     },
+    /// Each of these; they are waited for at the same time.
+    All {
+        of: Vec<Self>,
+    },
 }

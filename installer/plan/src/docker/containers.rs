@@ -13,7 +13,7 @@ use super::{
 };
 use crate::access::published;
 use crate::digest::{Digest, digest_of};
-use crate::plan::{Change, Condition};
+use crate::plan::{Action, Change, Condition};
 
 /// A vault that repairs a big catalogue, on a slow card, is up by then.
 const READY_SECONDS: u64 = 60;
@@ -42,7 +42,12 @@ impl Draft<'_> {
     }
 
     pub(super) fn containers(&mut self, site: &Site) {
+        let (mut role, mut since) = (None, self.steps.len());
         for container in &site.containers {
+            if role != Some(container.role) {
+                self.settle_together(since);
+                (role, since) = (Some(container.role), self.steps.len());
+            }
             if let Some((spec, digest)) = self.spec(container) {
                 self.owned
                     .containers
@@ -51,6 +56,27 @@ impl Draft<'_> {
                 self.owned.images.insert(component, spec.image.clone());
                 self.container(container, spec, &digest);
             }
+        }
+        self.settle_together(since);
+    }
+
+    /// New containers of one role do not need each other: all are started, then waited for at once.
+    fn settle_together(&mut self, since: usize) {
+        let started = self.steps.iter_mut().skip(since).filter(|step| {
+            let starts = matches!(
+                step.action,
+                Action::Docker(DockerAction::StartContainer { .. })
+            );
+            starts && step.change == Change::Add
+        });
+        let mut started: Vec<_> = started.collect();
+        if started.len() < 2 {
+            return;
+        }
+        let all = started.iter_mut().filter_map(|step| step.settle.take());
+        let of = all.collect();
+        if let Some(last) = started.pop() {
+            last.settle = Some(Condition::All { of });
         }
     }
 
