@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use mongodb::bson::doc;
-use mongodb::options::ReturnDocument;
+use mongodb::options::{ReadConcern, ReturnDocument};
 use vault_api::Event;
 
 use super::document::{Delivery, Kept, Numbers, Told, event_id};
@@ -70,11 +70,11 @@ impl MongoCatalogue {
             };
             match self.events.insert_one(told).run() {
                 Ok(_) => return self.numbered(seq),
-                Err(error) if is_duplicate(&error) => match self.event(seq)? {
-                    Some(other) if other.once != once => {}
-                    // It was told, here or at another number.
-                    _ => return Ok(()),
-                },
+                Err(error) if is_duplicate(&error) => {
+                    if self.is_told(&once)? {
+                        return Ok(());
+                    }
+                }
                 Err(error) => return Err(self.failed("tell of a recording in")(error)),
             }
         }
@@ -106,6 +106,15 @@ impl MongoCatalogue {
         let newest = self.events.find_one(doc! {}).sort(doc! { "_id": -1 });
         let newest = newest.run().map_err(self.failed("read events of"))?;
         newest.map_or(Ok(()), |told| self.numbered(told.event.seq))
+    }
+
+    /// Whether an event was told, by whomever. What another vault is just writing counts too, else
+    /// its number would be taken for the reason of a refusal.
+    fn is_told(&self, once: &str) -> Result<bool, CatalogueError> {
+        let found = self.events.find_one(doc! { "once": once });
+        let found = found.read_concern(ReadConcern::local()).run();
+        let found = found.map_err(self.failed("read events of"))?;
+        Ok(found.is_some())
     }
 
     fn event(&self, seq: i64) -> Result<Option<Told>, CatalogueError> {

@@ -215,3 +215,29 @@ async fn a_database_that_was_lost_is_filled_from_the_recordings() {
     assert_eq!(again, ids);
     drop(server);
 }
+
+#[tokio::test]
+async fn the_oldest_go_beyond_the_quota() {
+    let server = Ferretdb::start();
+    let mut vault = vault(&server, None);
+    // Four of them.
+    vault.config.retention.quota_bytes = Some(30);
+    vault.start().await;
+    for second in 0..9 {
+        stored(&vault, second).await;
+    }
+    until(Duration::from_secs(20), "five are gone", async || {
+        page(&vault).await.recordings.len() == 4
+    })
+    .await;
+    let left = page(&vault).await.recordings;
+    let starts: Vec<_> = left.iter().map(|one| one.start_ms / 1000).collect();
+    assert_eq!(starts, [8, 7, 6, 5]);
+    let answer = vault.admin("api/events").send().await.unwrap();
+    let events: Vec<Event> = answer.json().await.unwrap();
+    let expired = events.iter().filter(|one| one.kind == "recording.expired");
+    assert_eq!((events.len(), expired.count()), (14, 5));
+    vault.kill();
+    let checked = vault.command("check").output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+}
