@@ -262,7 +262,10 @@ pub(crate) fn text(status: &EngineStatus) -> String {
             vault.recordings,
             human_bytes(vault.bytes)
         ));
-        if let Some(fingerprint) = &vault.fingerprint {
+        // Where there is `access`, nobody's browser comes to see this one.
+        if let Some(fingerprint) = &vault.fingerprint
+            && status.access.is_none()
+        {
             line(format_args!("  its certificate: SHA-256 {fingerprint}"));
         }
     }
