@@ -55,7 +55,7 @@ fn an_engine_that_restarts_under_the_installer_costs_one_more_run() {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let begun = command.spawn().unwrap();
         let mut seen = 0;
-        wait_until(Duration::from_secs(60), "so many changes are made", || {
+        wait_until(Duration::from_mins(1), "so many changes are made", || {
             seen += writes(&witness.requests());
             seen >= moment
         });
@@ -159,7 +159,7 @@ fn a_full_disk_costs_the_oldest_footage_and_is_named() {
     let filled = SystemTime::now();
     let mut least = u64::MAX;
     wait_until(
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         "half a minute on a full disk",
         || {
             let newest = newest(&site.data());
@@ -185,7 +185,7 @@ fn a_full_disk_costs_the_oldest_footage_and_is_named() {
     // Within a minute the vault is asked again; what waits for it stays meanwhile.
     let kept = || recordings(&site.data()).len();
     let before = kept();
-    wait_until(Duration::from_secs(60), "all footage stays again", || {
+    wait_until(Duration::from_mins(1), "all footage stays again", || {
         kept() >= before + 8
     });
     site.run(&["doctor"]).expect(0);
