@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use e2e::engine::Engine;
-use e2e::{INSTALL, Site, recordings, shipped, wait_until};
+use e2e::{INSTALL, Site, free_port, recordings, shipped, wait_until};
 use serde_json::Value;
 
 const CAMERAS: &str = "cameras: [ { name: one, test: scene, record: { longest: 5s } }, \
@@ -22,7 +22,8 @@ const GAP_MS: u64 = 20_000;
 
 fn site(name: &str, engine: &Engine) -> Site {
     // Without a target, so that it is looked for where it lies.
-    let mut site = Site::new(&format!("version: 1\nsite: {name}\n{CAMERAS}"));
+    let access = format!("access: {{ address: \"127.0.0.1:{}\" }}\n", free_port());
+    let mut site = Site::new(&format!("version: 1\nsite: {name}\n{CAMERAS}{access}"));
     site.set("DOCKER_HOST", &engine.address());
     site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
     site
@@ -96,6 +97,9 @@ fn a_site_moves_to_the_engine_and_back_with_all_its_footage() {
             .iter()
             .all(|(path, _)| fs::metadata(path).unwrap().uid() == 10_001)
     );
+
+    let published = moved["access"]["published"].as_bool();
+    assert_eq!(published, Some(true), "{moved:#?}");
 
     // From now on it is where it is, without being told.
     let again = site.run(INSTALL).expect(0).json();

@@ -235,6 +235,9 @@ impl Facts {
         let layout = Layout::with_control(self.data.path.clone());
         self.carried = carried(&from.secrets, &layout);
         self.missing_logins.retain(missing(&self.carried));
+        if from.access.address.is_none() {
+            self.access.address = None;
+        }
         // The engine gives the folder away.
         self.data.writable = Writable::Yes;
     }
@@ -244,6 +247,10 @@ impl DockerFacts {
     /// The secrets of the same site at its machine are taken along.
     pub fn carry(&mut self, from: &Facts) {
         self.carried = carried(&from.secrets, &Layout::new(""));
+        // What has it now lets go of it.
+        if from.access.address.is_none() {
+            self.access.address = None;
+        }
         self.missing_logins.retain(missing(&self.carried));
     }
 }
