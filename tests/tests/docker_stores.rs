@@ -220,10 +220,11 @@ fn catalogued(engine: &Engine, site: &Site) {
     assert!(!site.data().join("vault/catalogue.sqlite").exists());
     assert!(site.data().join("ferretdb/stakeout.sqlite").exists());
     let tls = format!("{}:/tls:ro", site.data().join("control/tls"));
-    let tools = engine.docker(&["image", "ls", "--quiet", "quay.io/minio/minio"]);
+    let tools = inspect(engine, "stakeout.full.minio")["Image"].clone();
+    let tools = tools.as_str().unwrap().to_owned();
     let curl = |network: &str, options: &[&str]| {
         let mut words = vec!["run", "--rm", "--network", network, "--volume", &tls];
-        words.extend(["--user", "0", "--entrypoint", "/usr/bin/curl", tools.trim()]);
+        words.extend(["--user", "0", "--entrypoint", "/usr/bin/curl", &tools]);
         words.extend(["--silent", "--show-error", "--cacert", "/tls/trust/ca.crt"]);
         words.extend(options);
         attempt(engine, &words)
