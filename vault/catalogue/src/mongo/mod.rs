@@ -5,6 +5,7 @@
 
 mod document;
 mod outbox;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,7 +16,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use camino::Utf8PathBuf;
 use mongodb::IndexModel;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
@@ -27,6 +27,8 @@ use mongodb::options::{
 use mongodb::sync::{Client, Collection};
 use rustix::fs::{MemfdFlags, memfd_create};
 use vault_api::{Event, Page, Recording};
+
+pub use self::settings::{MongoLogin, MongoSettings};
 
 use self::document::{Delivery, Kept, Numbers, Told, event_id, recording_id, recording_key, there};
 use crate::page::page;
@@ -44,41 +46,6 @@ const PROBES: u64 = 4;
 const NUMBERS: &str = "events";
 /// Documents removed at once.
 const BATCH: usize = 1000;
-
-/// Where the database is and how it lets us in.
-#[derive(Clone, PartialEq, Eq)]
-pub struct MongoSettings {
-    /// `mongodb://HOST[:PORT][,HOST[:PORT]…]/[?replicaSet=NAME]`, without user and password.
-    pub uri: String,
-    pub database: String,
-    pub login: Option<MongoLogin>,
-    pub tls: bool,
-    /// PEM of the roots to trust instead of Mozilla's.
-    pub ca_file: Option<Utf8PathBuf>,
-    /// PEM of our own certificate and then its key, for a database that asks for one.
-    pub identity: Option<Vec<u8>>,
-}
-
-impl std::fmt::Debug for MongoSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MongoSettings")
-            .field("uri", &self.uri)
-            .field("database", &self.database)
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, PartialEq, Eq)]
-pub struct MongoLogin {
-    pub user: String,
-    pub password: String,
-}
-
-impl std::fmt::Debug for MongoLogin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MongoLogin(***)")
-    }
-}
 
 /// A database of documents.
 pub struct MongoCatalogue {
