@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Finding, Severity};
 use crate::facts::{CameraFact, Disk};
+use crate::receipt::Receipt;
 use crate::show::{days, human_bytes};
 
 /// Taken for a camera that nobody could measure: 1080p at 25 frames per second, H.264.
@@ -59,35 +60,37 @@ pub enum Promise {
     Short,
 }
 
-/// Says when there is no room at all: what is recorded would go at once.
-pub(crate) fn room_finding(storage: &StorageEstimate, data: &Utf8Path) -> Option<Finding> {
+/// Says when there is no room at all: what is recorded would go at once. A new site does not begin
+/// like that; one that runs may need a change all the more.
+pub(crate) fn room_finding(
+    storage: &StorageEstimate,
+    data: &Utf8Path,
+    receipt: Option<&Receipt>,
+) -> Option<Finding> {
     let five_minutes = storage.bytes_per_day / 288;
     if storage.limit == Limit::Quota || storage.room_bytes >= five_minutes {
         return None;
     }
+    let severity = match receipt {
+        None => Severity::Error,
+        Some(_) => Severity::Warning,
+    };
     Some(Finding::new(
-        Severity::Error,
-        "disk-full",
+        severity,
+        "no-room",
         format!(
             "the disk of `{data}` has room for {} of footage beside what is kept free for the \
              machine, which is less than five minutes",
             human_bytes(storage.room_bytes)
         ),
-        "free some of it, or set `storage.path` to a folder on another disk",
+        "free some of it, or set `storage.path` to another disk: 5 % of it, at most 10 GiB, stay \
+         free",
     ))
 }
 
 /// Says when less footage fits than the profile promises. Where the disk is too small nothing
 /// begins, unless the owner has agreed; a quota is the owner's own word.
 pub(crate) fn retention_finding(storage: &StorageEstimate, promise: Promise) -> Option<Finding> {
-    if storage.room_bytes == 0 {
-        return Some(Finding::new(
-            Severity::Warning,
-            "no-room",
-            "the disk has no room for footage: what is recorded goes at once",
-            "make room, or set `storage.path` to another disk: 5 % of it, at most 10 GiB, stay free",
-        ));
-    }
     let asked = storage
         .retention_days
         .filter(|asked| *asked > storage.days)?;

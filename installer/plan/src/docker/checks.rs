@@ -107,9 +107,8 @@ fn warnings(
     match storage {
         Some(storage) => {
             found.extend(retention_finding(storage, promise));
-            // What runs may have filled it, and may need a change all the more.
-            let first = facts.receipt.is_none();
-            found.extend(first.then(|| room_finding(storage, &facts.data)).flatten());
+            let receipt = facts.receipt.as_ref();
+            found.extend(room_finding(storage, &facts.data, receipt));
         }
         None if facts.disk.is_some() => {}
         None => found.push(Finding::new(

@@ -126,13 +126,8 @@ pub(super) fn findings(
         ));
     }
     found.extend(storage.and_then(|storage| retention_finding(storage, promise)));
-    // What runs may have filled it, and may need a change all the more.
-    let first = facts.receipt.is_none();
-    found.extend(
-        storage
-            .filter(|_| first)
-            .and_then(|s| room_finding(s, &facts.data.path)),
-    );
+    let receipt = facts.receipt.as_ref();
+    found.extend(storage.and_then(|s| room_finding(s, &facts.data.path, receipt)));
     found.extend(warnings(profile, facts));
     found
 }
