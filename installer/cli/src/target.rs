@@ -215,7 +215,10 @@ impl AnyWorld {
     }
 
     fn answers(&self, condition: &Condition) -> bool {
-        let of_engine = matches!(condition, Condition::Container { .. });
+        let of_engine = match condition {
+            Condition::All { of } => return of.iter().all(|one| self.answers(one)),
+            condition => matches!(condition, Condition::Container { .. }),
+        };
         matches!(self, Self::Docker(_)) == of_engine
     }
 
