@@ -270,6 +270,18 @@ impl World for AnyWorld {
         }
     }
 
+    async fn ahead(&mut self, next: &[&Action]) -> usize {
+        match self {
+            Self::Host(world) => world.ahead(next).await,
+            Self::Docker(world) => world.ahead(next).await,
+            Self::Moving(to, from) => {
+                let to_performs = next.first().is_some_and(|action| to.performs(action));
+                let world = if to_performs { to } else { from };
+                Box::pin(world.ahead(next)).await
+            }
+        }
+    }
+
     async fn probe(&self, condition: &Condition) -> Probe {
         match self {
             Self::Host(world) => world.probe(condition).await,

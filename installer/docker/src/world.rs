@@ -21,7 +21,9 @@ use installer_engine::{
     EffectError, ErrorKind, Logins, Primitives, Probe, World, certificate, secret,
 };
 use installer_pki::Pair;
-use installer_plan::docker::{ContainerSpec, DockerAction, FILES, ImageSource, label, object_name};
+use installer_plan::docker::{
+    ContainerSpec, DockerAction, FILES, ImageSource, NetworkSpec, label, object_name,
+};
 use installer_plan::{Action, Condition, Receipt};
 use installer_render::Layout;
 use installer_render::docker::{Component, Reach};
@@ -36,6 +38,9 @@ use crate::swap::Swap;
 
 /// This many ends in a row, and waiting longer does not help.
 const RESTARTS_MAX: i64 = 4;
+
+/// More requests that make something would only wait for each other in the engine.
+const AT_ONCE: usize = 8;
 
 /// Lines of a failing container's log that are worth showing.
 const LAST_WORDS: usize = 3;
@@ -334,16 +339,7 @@ impl DockerWorld {
     async fn perform_at_engine(&mut self, action: &DockerAction) -> Result<(), EffectError> {
         match action {
             DockerAction::CreateNetwork(spec) => {
-                let request = NetworkCreateRequest {
-                    name: spec.name.clone(),
-                    internal: Some(spec.reach == Reach::Internal),
-                    labels: Some(spec.labels.clone().into_iter().collect()),
-                    ..NetworkCreateRequest::default()
-                };
-                let made = self.connection.docker.create_network(request).await;
-                // A network of this name may be there: it was observed to be ours, or not at all.
-                fine(made.map(drop), &[409])
-                    .map_err(|error| effect(format!("make network `{}`", spec.name), error))?;
+                self.create_network(spec).await?;
             }
             DockerAction::RemoveNetwork { name } => self.remove_network(name).await?,
             DockerAction::Connect {
@@ -425,6 +421,19 @@ impl DockerWorld {
         Ok(())
     }
 
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EffectError> {
+        let request = NetworkCreateRequest {
+            name: spec.name.clone(),
+            internal: Some(spec.reach == Reach::Internal),
+            labels: Some(spec.labels.clone().into_iter().collect()),
+            ..NetworkCreateRequest::default()
+        };
+        let made = self.connection.docker.create_network(request).await;
+        // A network of this name may be there: it was observed to be ours, or not at all.
+        fine(made.map(drop), &[409])
+            .map_err(|error| effect(format!("make network `{}`", spec.name), error))
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<(), EffectError> {
         let options = CreateContainerOptions {
             name: Some(spec.name.clone()),
@@ -452,9 +461,8 @@ impl DockerWorld {
                 .await
                 .map_err(|error| effect(format!("wake container `{name}`"), error));
         }
-        docker
-            .start_container(name, None)
-            .await
+        // It may run already.
+        fine(docker.start_container(name, None).await, &[304])
             .map_err(|error| effect(format!("start container `{name}`"), error))
     }
 
@@ -684,6 +692,30 @@ impl World for DockerWorld {
             Action::Docker(action) => self.perform_now(action).await,
             Action::Host(_) => Err(EffectError::foreign("a container engine")),
         }
+    }
+
+    async fn ahead(&mut self, next: &[&Action]) -> usize {
+        let networks: Vec<_> = next
+            .iter()
+            .map_while(|action| match action {
+                Action::Docker(DockerAction::CreateNetwork(spec)) => Some(spec),
+                _ => None,
+            })
+            .collect();
+        let starts: Vec<_> = next
+            .iter()
+            .map_while(|action| match action {
+                Action::Docker(DockerAction::StartContainer { name }) => Some(name),
+                _ => None,
+            })
+            .collect();
+        for some in networks.chunks(AT_ONCE) {
+            join_all(some.iter().map(|spec| self.create_network(spec))).await;
+        }
+        for some in starts.chunks(AT_ONCE) {
+            join_all(some.iter().map(|name| self.start(name))).await;
+        }
+        networks.len().max(starts.len())
     }
 
     async fn probe(&self, condition: &Condition) -> Probe {

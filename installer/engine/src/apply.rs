@@ -118,8 +118,12 @@ pub async fn apply<W: World>(
         steps: plan.steps.len(),
     });
 
-    let mut noted = Instant::now();
+    let (mut noted, mut ahead) = (Instant::now(), 0);
     for (index, step) in plan.steps.iter().enumerate() {
+        if index >= ahead && !world.interrupted() {
+            let next: Vec<_> = plan.steps.iter().skip(index).map(|s| &s.action).collect();
+            ahead = index + world.ahead(&next).await.max(1);
+        }
         let result = run_step(plan, index, step, world, report).await;
         if let Err(error) = result {
             // Resuming does not need the note, and why the step failed is what has to be told.

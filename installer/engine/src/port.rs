@@ -78,6 +78,12 @@ pub trait World {
     /// Takes the receipt away, and the place where it lay when that is empty.
     fn erase_receipt(&mut self) -> impl Future<Output = Result<(), EffectError>>;
     fn perform(&mut self, action: &Action) -> impl Future<Output = Result<(), EffectError>>;
+    /// Does at once what of the next actions, from the first on, needs no order among them; returns
+    /// for how many there is nothing more to be done ahead. Each still has its own turn, which finds
+    /// it done or says why it fails.
+    fn ahead(&mut self, _next: &[&Action]) -> impl Future<Output = usize> {
+        std::future::ready(1)
+    }
     fn probe(&self, condition: &Condition) -> impl Future<Output = Probe>;
     /// The user asked to stop.
     fn interrupted(&self) -> bool;

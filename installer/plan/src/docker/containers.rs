@@ -13,7 +13,7 @@ use super::{
 };
 use crate::access::published;
 use crate::digest::{Digest, digest_of};
-use crate::plan::{Action, Change, Condition};
+use crate::plan::{Action, Change, Condition, Step};
 
 /// A vault that repairs a big catalogue, on a slow card, is up by then.
 const READY_SECONDS: u64 = 60;
@@ -60,24 +60,26 @@ impl Draft<'_> {
         self.settle_together(since);
     }
 
-    /// New containers of one role do not need each other: all are started, then waited for at once.
+    /// New containers of one role do not need each other: all are started at once, then waited for.
     fn settle_together(&mut self, since: usize) {
-        let started = self.steps.iter_mut().skip(since).filter(|step| {
+        let starts = |step: &Step| {
             let starts = matches!(
                 step.action,
                 Action::Docker(DockerAction::StartContainer { .. })
             );
             starts && step.change == Change::Add
-        });
-        let mut started: Vec<_> = started.collect();
-        if started.len() < 2 {
-            return;
+        };
+        let steps = self.steps.split_off(since);
+        let (mut started, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(starts);
+        if started.len() > 1 {
+            let all = started.iter_mut().filter_map(|step| step.settle.take());
+            let of = all.collect();
+            if let Some(last) = started.last_mut() {
+                last.settle = Some(Condition::All { of });
+            }
         }
-        let all = started.iter_mut().filter_map(|step| step.settle.take());
-        let of = all.collect();
-        if let Some(last) = started.pop() {
-            last.settle = Some(Condition::All { of });
-        }
+        self.steps.extend(others);
+        self.steps.extend(started);
     }
 
     /// The container's specification and its digest; nothing where its image cannot be had.
