@@ -428,10 +428,20 @@ impl DockerWorld {
             labels: Some(spec.labels.clone().into_iter().collect()),
             ..NetworkCreateRequest::default()
         };
-        let made = self.connection.docker.create_network(request).await;
-        // A network of this name may be there: it was observed to be ours, or not at all.
-        fine(made.map(drop), &[409])
-            .map_err(|error| effect(format!("make network `{}`", spec.name), error))
+        let docker = &self.connection.docker;
+        let failed = |error| effect(format!("make network `{}`", spec.name), error);
+        // An engine makes a second one of the same name. One that is there was observed to be ours,
+        // or not at all.
+        let inspected = docker
+            .inspect_network(&spec.name, None::<InspectNetworkOptions>)
+            .await;
+        match inspected {
+            Ok(_) => return Ok(()),
+            Err(error) if status(&error) == Some(404) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let made = docker.create_network(request).await;
+        fine(made.map(drop), &[409]).map_err(failed)
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<(), EffectError> {
