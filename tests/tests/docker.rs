@@ -423,14 +423,14 @@ fn two_runs_at_once_do_not_meet() {
 }
 
 /// The installer is killed after its nth effect, run again, and must end where an uninterrupted
-/// run ends. CI takes every seventh; `STAKEOUT_CRASH_STEP=1` takes all.
+/// run ends. CI takes every eleventh; `STAKEOUT_CRASH_STEP=1` takes all.
 #[test]
 fn a_run_that_is_killed_is_finished_by_the_next() {
     const AFTER: &str = "cameras: [ { name: gate, test: scene, record: { longest: 30s } } ]\n\
                          storage: { provider: filesystem, quota: 1GiB }\n";
     let install: &[&str] = &["install", "--yes", "--no-verify"];
     let erase: &[&str] = &["uninstall", "--data", "--yes"];
-    let step = std::env::var("STAKEOUT_CRASH_STEP").map_or(7, |step| step.parse().unwrap());
+    let step = std::env::var("STAKEOUT_CRASH_STEP").map_or(11, |step| step.parse().unwrap());
     let engine = Engine::start();
     let site = site("crash", DEMO, &engine.address());
     let killed = |command: &[&str], after: u64| {
