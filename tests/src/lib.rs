@@ -33,6 +33,11 @@ pub const INSTALL: &[&str] = &[
 pub const DEMO: &str =
     "cameras: [ { name: gate, test: scene } ]\nstorage: { provider: filesystem, quota: 1GiB }\n";
 
+/// A profile for a container engine.
+pub fn docker_profile(site: &str, rest: &str) -> String {
+    format!("version: 1\nsite: {site}\ntarget: docker\n{rest}")
+}
+
 /// A profile for this machine.
 pub fn profile(site: &str, rest: &str) -> String {
     format!("version: 1\nsite: {site}\ntarget: host\n{rest}")
@@ -115,6 +120,19 @@ impl Site {
         site
     }
 
+    /// One for the engine at `address`, with the images of this machine; the profile says the rest.
+    pub fn at_engine(profile: &str, address: &str) -> Self {
+        let mut site = Self::new(profile);
+        site.set("DOCKER_HOST", address);
+        site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
+        site
+    }
+
+    /// One whose profile is of target `docker` and goes on with `rest`.
+    pub fn on_docker(name: &str, rest: &str, address: &str) -> Self {
+        Self::at_engine(&docker_profile(name, rest), address)
+    }
+
     pub fn folder(&self) -> &Utf8Path {
         Utf8Path::from_path(self.folder.path()).expect("a folder in /tmp has a plain name")
     }
@@ -149,6 +167,16 @@ impl Site {
             .current_dir(self.folder())
             .stdin(Stdio::null());
         command
+    }
+
+    /// Kills `stakeout ARGUMENTS` after so many effects; returns whether it came that far.
+    pub fn is_killed_after<A: AsRef<OsStr>>(&self, arguments: &[A], effects: u64) -> bool {
+        let output = self
+            .command(arguments)
+            .env("STAKEOUT_TEST_CRASH_AFTER", effects.to_string())
+            .output()
+            .expect("stakeout starts");
+        output.status.code().is_none()
     }
 
     /// Runs `stakeout ARGUMENTS` to its end.

@@ -1,41 +1,21 @@
 //! A site on a real Docker Engine: made, left alone, changed, moved away, and never taken from
 //! somebody else.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
 use e2e::engine::{Engine, Witness};
-use e2e::{DEMO, INSTALL, Site, shipped, wait_until};
+use e2e::{DEMO, INSTALL, Site, docker_profile, shipped, wait_until};
 use serde_json::Value;
 
 const UNINSTALL: &[&str] = &["uninstall", "--yes", "--output", "json"];
-
-fn profile(site: &str, rest: &str) -> String {
-    format!("version: 1\nsite: {site}\ntarget: docker\n{rest}")
-}
-
-/// A site that is about to be installed at `address`.
-fn site(name: &str, rest: &str, address: &str) -> Site {
-    let mut site = Site::new(&profile(name, rest));
-    site.set("DOCKER_HOST", address);
-    site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
-    site
-}
-
-fn inspect(engine: &Engine, name: &str) -> Value {
-    let text = engine.docker(&["inspect", name]);
-    let mut all: Vec<Value> = serde_json::from_str(&text).unwrap();
-    all.remove(0)
-}
 
 #[test]
 fn a_site_is_made_hardened_and_then_left_alone() {
     let engine = Engine::start();
     let witness = Witness::stand(&engine);
-    let site = site("calm", DEMO, &witness.address());
+    let site = Site::on_docker("calm", DEMO, &witness.address());
     let made = site.run(INSTALL).expect(0).json();
     assert_eq!(made["result"], "installed");
     assert_eq!(made["verified"]["codec"], "h264");
@@ -59,7 +39,7 @@ fn a_site_is_made_hardened_and_then_left_alone() {
     }
     assert!(secrets.len() >= 5, "{}", secrets.len());
     for service in ["vault", "camera-gate", "agent-gate"] {
-        let found = inspect(&engine, &format!("stakeout.calm.{service}"));
+        let found = engine.inspect(&format!("stakeout.calm.{service}"));
         let host = &found["HostConfig"];
         assert_eq!(host["ReadonlyRootfs"], true, "{service}");
         assert_eq!(host["CapDrop"], serde_json::json!(["ALL"]), "{service}");
@@ -94,16 +74,16 @@ fn a_change_touches_what_it_is_about_and_tells_the_gap() {
     let engine = Engine::start();
     let two = "cameras: [ { name: one, test: scene }, { name: two, test: scene } ]\n\
                storage: { provider: filesystem, quota: 1GiB }\n";
-    let site = site("moves", two, &engine.address());
+    let site = Site::on_docker("moves", two, &engine.address());
     site.run(INSTALL).expect(0);
-    let id = |name: &str| inspect(&engine, &format!("stakeout.moves.{name}"))["Id"].to_string();
+    let id = |name: &str| engine.inspect(&format!("stakeout.moves.{name}"))["Id"].to_string();
     let before = ["vault", "agent-one", "agent-two"].map(id);
 
     let changed = two.replace(
         "{ name: two, test: scene }",
         "{ name: two, test: scene, record: { longest: 30s } }",
     );
-    site.write_profile(&profile("moves", &changed));
+    site.write_profile(&docker_profile("moves", &changed));
     let done = site.run(INSTALL).expect(0).json();
     let after = ["vault", "agent-one", "agent-two"].map(id);
     assert_eq!(before[0], after[0], "the vault was not touched");
@@ -114,7 +94,7 @@ fn a_change_touches_what_it_is_about_and_tells_the_gap() {
 
     // A third camera joins the running vault's networks; one goes, with its network.
     let third = changed.replace("{ name: one, test: scene }", "{ name: three, test: scene }");
-    site.write_profile(&profile("moves", &third));
+    site.write_profile(&docker_profile("moves", &third));
     site.run(INSTALL).expect(0);
     assert_eq!(id("vault"), before[0], "the vault was not touched");
     let objects = engine.objects("stakeout.moves.");
@@ -122,7 +102,7 @@ fn a_change_touches_what_it_is_about_and_tells_the_gap() {
     assert!(!objects.iter().any(|o| o.ends_with("-one")), "{objects:?}");
 
     // What one agent is in, no other is in.
-    let one = inspect(&engine, "stakeout.moves.agent-two");
+    let one = engine.inspect("stakeout.moves.agent-two");
     let networks = one["NetworkSettings"]["Networks"].as_object().unwrap();
     assert_eq!(
         networks.keys().collect::<Vec<_>>(),
@@ -133,7 +113,7 @@ fn a_change_touches_what_it_is_about_and_tells_the_gap() {
 #[test]
 fn each_level_of_removal_leaves_what_it_says() {
     let engine = Engine::start();
-    let site = site("leaves", DEMO, &engine.address());
+    let site = Site::on_docker("leaves", DEMO, &engine.address());
     site.run(INSTALL).expect(0);
     site.run(UNINSTALL).expect(0);
     assert_eq!(
@@ -164,7 +144,7 @@ fn each_level_of_removal_leaves_what_it_says() {
 fn what_looks_like_ours_and_is_not_is_never_touched() {
     let engine = Engine::start();
     let witness = Witness::stand(&engine);
-    let site = site("twin", DEMO, &witness.address());
+    let site = Site::on_docker("twin", DEMO, &witness.address());
     // Somebody's container with our name; and one with our labels, copied, of another installation.
     let image = shipped::local_images();
     let load = Command::new(site.programs.join("stakeout"))
@@ -217,13 +197,13 @@ fn what_looks_like_ours_and_is_not_is_never_touched() {
 #[test]
 fn what_stands_in_the_way_is_named_before_anything_is_done() {
     let engine = Engine::start();
-    let mut site = site("blocked", DEMO, &engine.address());
+    let mut site = Site::on_docker("blocked", DEMO, &engine.address());
     // No images anywhere.
     site.set("STAKEOUT_IMAGES", "/nonexistent");
     let refused = site.run(INSTALL).expect(4);
     assert!(refused.stdout.contains("image-missing"), "{refused:#?}");
     // A camera at the machine's own address.
-    site.write_profile(&profile(
+    site.write_profile(&docker_profile(
         "blocked",
         "cameras: [ { name: gate, rtsp: \"rtsp://127.0.0.1/main\" } ]\n",
     ));
@@ -231,7 +211,7 @@ fn what_stands_in_the_way_is_named_before_anything_is_done() {
     assert!(refused.stdout.contains("camera-loopback"), "{refused:#?}");
     // More footage than the disk holds.
     let promised = DEMO.replace("quota: 1GiB", "retention: 9000d");
-    site.write_profile(&profile("blocked", &promised));
+    site.write_profile(&docker_profile("blocked", &promised));
     let refused = site.run(&["plan"]).expect(4);
     assert!(refused.stdout.contains("retention-short"), "{refused:#?}");
     assert_eq!(engine.objects("stakeout."), Vec::<String>::new());
@@ -247,7 +227,7 @@ fn what_stands_in_the_way_is_named_before_anything_is_done() {
 #[test]
 fn a_site_survives_its_engine_and_its_containers() {
     let engine = Engine::start();
-    let site = site("hard", DEMO, &engine.address());
+    let site = Site::on_docker("hard", DEMO, &engine.address());
     site.run(INSTALL).expect(0);
     let count = || e2e::recordings(&site.data().join("recordings")).len();
     let seconds = Duration::from_secs;
@@ -292,7 +272,7 @@ fn a_site_survives_its_engine_and_its_containers() {
 #[test]
 fn what_runs_is_told_and_an_upgrade_can_be_taken_back() {
     let engine = Engine::start();
-    let mut site = site("told", DEMO, &engine.address());
+    let mut site = Site::on_docker("told", DEMO, &engine.address());
     site.run(&["upgrade", "--yes"]).expect(4);
     site.run(INSTALL).expect(0);
     let status = site.run(&["status", "--output", "json"]).expect(0).json();
@@ -319,7 +299,7 @@ fn what_runs_is_told_and_an_upgrade_can_be_taken_back() {
     // Another release: the same programs of another commit, and so other images.
     let services = ["vault", "agent-gate"];
     let image =
-        |service: &str| inspect(&engine, &format!("stakeout.told.{service}"))["Image"].to_string();
+        |service: &str| engine.inspect(&format!("stakeout.told.{service}"))["Image"].to_string();
     let before = services.map(image);
     let newer = site.folder().join("newer");
     let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
@@ -354,7 +334,7 @@ fn what_runs_is_told_and_an_upgrade_can_be_taken_back() {
 #[test]
 fn secrets_and_certificates_are_made_anew_and_the_old_ones_go() {
     let engine = Engine::start();
-    let site = site("fresh", DEMO, &engine.address());
+    let site = Site::on_docker("fresh", DEMO, &engine.address());
     site.run(INSTALL).expect(0);
     let control = site.data().join("control");
     let secret = |name: &str| control.join("secrets").join(name);
@@ -406,7 +386,7 @@ fn secrets_and_certificates_are_made_anew_and_the_old_ones_go() {
 #[test]
 fn two_runs_at_once_do_not_meet() {
     let engine = Engine::start();
-    let site = site("race", DEMO, &engine.address());
+    let site = Site::on_docker("race", DEMO, &engine.address());
     shipped::local_images();
     let first = site.command(INSTALL).spawn().unwrap();
     let mut first = first;
@@ -432,19 +412,11 @@ fn a_run_that_is_killed_is_finished_by_the_next() {
     let erase: &[&str] = &["uninstall", "--data", "--yes"];
     let step = std::env::var("STAKEOUT_CRASH_STEP").map_or(11, |step| step.parse().unwrap());
     let engine = Engine::start();
-    let site = site("crash", DEMO, &engine.address());
-    let killed = |command: &[&str], after: u64| {
-        let output = site
-            .command(command)
-            .env("STAKEOUT_TEST_CRASH_AFTER", after.to_string())
-            .output()
-            .unwrap();
-        output.status.code().is_none()
-    };
+    let site = Site::on_docker("crash", DEMO, &engine.address());
     let mut kills = 0;
     site.run(install).expect(0);
     let made = engine.shape("crash", &site.data());
-    site.write_profile(&profile("crash", AFTER));
+    site.write_profile(&docker_profile("crash", AFTER));
     site.run(install).expect(0);
     let changed = engine.shape("crash", &site.data());
     site.run(erase).expect(0);
@@ -457,11 +429,11 @@ fn a_run_that_is_killed_is_finished_by_the_next() {
         let mut after = 1;
         loop {
             if name != "install" {
-                site.write_profile(&profile("crash", DEMO));
+                site.write_profile(&docker_profile("crash", DEMO));
                 site.run(install).expect(0);
             }
-            site.write_profile(&profile("crash", first));
-            let ended = !killed(command, after);
+            site.write_profile(&docker_profile("crash", first));
+            let ended = !site.is_killed_after(command, after);
             if !ended {
                 kills += 1;
                 site.run(command).expect(0);

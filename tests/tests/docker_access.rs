@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use e2e::engine::{Engine, Witness};
-use e2e::{DEMO, INSTALL, Site, free_port, recordings, shipped, wait_until};
+use e2e::{DEMO, INSTALL, Site, docker_profile, free_port, recordings, shipped, wait_until};
 use serde_json::Value;
 use vault_testkit::{Part, flat};
 
@@ -22,30 +22,20 @@ const NAME: &str = "vault.example.org";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn profile(site: &str, access: &str) -> String {
-    format!("version: 1\nsite: {site}\ntarget: docker\n{DEMO}{access}")
+    docker_profile(site, &format!("{DEMO}{access}"))
+}
+
+fn site(name: &str, access: &str, address: &str) -> Site {
+    Site::at_engine(&profile(name, access), address)
 }
 
 fn access(port: u16, tls: &str) -> String {
     format!("access:\n  address: 127.0.0.1:{port}\n  names: [ {NAME} ]\n  tls: {tls}\n")
 }
 
-/// A site that is about to be installed at `address`.
-fn site(name: &str, access: &str, address: &str) -> Site {
-    let mut site = Site::new(&profile(name, access));
-    site.set("DOCKER_HOST", address);
-    site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
-    site
-}
-
-fn inspect(engine: &Engine, name: &str) -> Value {
-    let text = engine.docker(&["inspect", name]);
-    let mut all: Vec<Value> = serde_json::from_str(&text).unwrap();
-    all.remove(0)
-}
-
 /// ID and start of a container: both stay where nobody touches it.
 fn life(engine: &Engine, name: &str) -> (String, String) {
-    let found = inspect(engine, name);
+    let found = engine.inspect(name);
     (
         found["Id"].to_string(),
         found["State"]["StartedAt"].to_string(),
@@ -255,7 +245,7 @@ fn an_owners_certificate_is_judged_shown_and_exchanged_without_a_restart() {
     assert_eq!(fs::read_to_string(&kept).unwrap(), right);
     let secret = right.lines().nth(1).unwrap();
     for service in ["vault", "agent-gate", "camera-gate", "files"] {
-        let found = inspect(&engine, &format!("stakeout.owned.{service}"));
+        let found = engine.inspect(&format!("stakeout.owned.{service}"));
         assert!(!found.to_string().contains(secret), "{service}");
     }
     let logs = engine.docker(&["logs", "stakeout.owned.vault"]);
@@ -364,7 +354,7 @@ fn an_acme_authority_certifies_what_is_published() {
     assert_eq!(again["access"]["fingerprint"], shown(port));
     let folder = site.data().join("control/tls/access");
     let key = fs::read_to_string(folder.join("key.pem")).unwrap();
-    let found = inspect(&engine, "stakeout.acme.vault").to_string();
+    let found = engine.inspect("stakeout.acme.vault").to_string();
     assert!(!found.contains(key.lines().nth(1).unwrap()));
 
     // It survives a restart without its authority, and goes with the key.

@@ -12,21 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 use camino::{Utf8Path, Utf8PathBuf};
 use e2e::engine::{Engine, Witness};
 use e2e::registry::{Gate, Mood, Registry};
-use e2e::{DEMO, INSTALL, Output, Site, recordings, shipped, wait_until};
+use e2e::{DEMO, INSTALL, Output, Site, docker_profile, recordings, shipped, wait_until};
 
 const ERASE: &[&str] = &["uninstall", "--data", "--yes"];
-
-fn profile(site: &str, rest: &str) -> String {
-    format!("version: 1\nsite: {site}\ntarget: docker\n{rest}")
-}
-
-/// A site that is about to be installed at `address`.
-fn site(name: &str, rest: &str, address: &str) -> Site {
-    let mut site = Site::new(&profile(name, rest));
-    site.set("DOCKER_HOST", address);
-    site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
-    site
-}
 
 fn is_said(output: &Output, words: &[&str]) {
     for word in words {
@@ -40,7 +28,7 @@ fn an_engine_that_restarts_under_the_installer_costs_one_more_run() {
     const INSTALL: &[&str] = &["install", "--yes", "--no-verify", "--output", "json"];
     let engine = Engine::start();
     let witness = Witness::stand(&engine);
-    let site = site("shaken", DEMO, &witness.address());
+    let site = Site::on_docker("shaken", DEMO, &witness.address());
     witness.requests();
     site.run(INSTALL).expect(0);
     let writes = |requests: &[String]| requests.iter().filter(|r| Witness::is_write(r)).count();
@@ -144,9 +132,9 @@ fn a_full_disk_costs_the_oldest_footage_and_is_named() {
         cameras.concat()
     );
     let engine = Engine::start();
-    let site = site("narrow", &four, &engine.address());
+    let site = Site::on_docker("narrow", &four, &engine.address());
     let disk = SmallDisk::mount(site.folder(), "400m");
-    site.write_profile(&profile("narrow", &four));
+    site.write_profile(&docker_profile("narrow", &four));
     site.run(INSTALL).expect(0);
 
     // Somebody takes all but a mebibyte, which is eight seconds of footage.
@@ -201,7 +189,7 @@ fn a_full_disk_costs_the_oldest_footage_and_is_named() {
 fn an_image_that_is_not_the_one_named_is_refused() {
     let engine = Engine::start();
     let witness = Witness::stand(&engine);
-    let mut site = site("forged", DEMO, &witness.address());
+    let mut site = Site::on_docker("forged", DEMO, &witness.address());
     let images = shipped::local_images();
 
     // A folder whose release names another digest than what lies there.
@@ -273,7 +261,7 @@ fn images_come_from_a_registry_when_it_has_time() {
     let witness = Witness::stand(&engine);
     let registry = Registry::start(&[]);
     let gate = Gate::stand(&registry.address);
-    let mut site = site("distant", EVENTS, &witness.address());
+    let mut site = Site::on_docker("distant", EVENTS, &witness.address());
 
     // Ours are pushed by us, others' as anybody mirrors them.
     let images = shipped::local_images();
@@ -347,7 +335,7 @@ fn images_come_from_a_registry_when_it_has_time() {
 #[test]
 fn a_user_without_the_socket_is_told_how_to_get_it() {
     let engine = Engine::start();
-    let site = site("closed", DEMO, &engine.address());
+    let site = Site::on_docker("closed", DEMO, &engine.address());
     let mode = |path: &Utf8Path, mode: u32| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
@@ -387,7 +375,7 @@ fn a_user_without_the_socket_is_told_how_to_get_it() {
 #[test]
 fn an_engine_at_a_port_is_the_same_engine() {
     let engine = Engine::start_on_tcp();
-    let mut site = Site::new(&profile("wired", DEMO));
+    let mut site = Site::new(&docker_profile("wired", DEMO));
     site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
     for (name, value) in engine.environment() {
         site.set(&name, &value);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use e2e::engine::Engine;
-use e2e::{INSTALL, Site, free_port, recordings, shipped, wait_until};
+use e2e::{INSTALL, Site, free_port, recordings, wait_until};
 
 const CAMERAS: &str = "cameras: [ { name: one, test: scene, record: { longest: 5s } }, \
                        { name: two, test: scene, record: { longest: 5s } } ]\n\
@@ -22,10 +22,8 @@ const GAP_MS: u64 = 20_000;
 fn site(name: &str, engine: &Engine) -> Site {
     // Without a target, so that it is looked for where it lies.
     let access = format!("access: {{ address: \"127.0.0.1:{}\" }}\n", free_port());
-    let mut site = Site::new(&format!("version: 1\nsite: {name}\n{CAMERAS}{access}"));
-    site.set("DOCKER_HOST", &engine.address());
-    site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
-    site
+    let profile = format!("version: 1\nsite: {name}\n{CAMERAS}{access}");
+    Site::at_engine(&profile, &engine.address())
 }
 
 fn to<'a>(target: &'a str, words: &[&'a str]) -> Vec<&'a str> {
@@ -124,14 +122,6 @@ fn a_move_that_is_killed_is_finished_or_taken_back() {
     let engine = Engine::start();
     let site = site("torn", &engine);
     let install: &[&str] = &["install", "--yes", "--no-verify"];
-    let killed = |command: &[&str], after: u64| {
-        let output = site
-            .command(command)
-            .env("STAKEOUT_TEST_CRASH_AFTER", after.to_string())
-            .output()
-            .unwrap();
-        output.status.code().is_none()
-    };
     site.run(INSTALL).expect(0);
     let mut known = kept(&site);
     let step = std::env::var("STAKEOUT_CRASH_STEP").map_or(23, |step| step.parse().unwrap());
@@ -140,7 +130,7 @@ fn a_move_that_is_killed_is_finished_or_taken_back() {
         let mut ended = true;
         for target in ["docker", "host"] {
             let command = to(target, install);
-            if killed(&command, after) {
+            if site.is_killed_after(&command, after) {
                 ended = false;
                 kills += 1;
                 // Half moved, it is not taken away half.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use e2e::engine::{Engine, Witness};
-use e2e::{Site, root, shipped, wait_until};
+use e2e::{Site, wait_until};
 use serde_json::Value;
 
 const STORES: &str = "cameras: [ { name: gate, test: scene } ]\n\
@@ -29,27 +29,6 @@ const INSTALL: &[&str] = &[
 
 /// Events travel within seconds; two busy cores take longer.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-fn site(name: &str, rest: &str, address: &str) -> Site {
-    let text = format!("version: 1\nsite: {name}\ntarget: docker\n{rest}");
-    let mut site = Site::new(&text);
-    site.set("DOCKER_HOST", address);
-    site.set("STAKEOUT_IMAGES", shipped::local_images().as_str());
-    site
-}
-
-fn load(engine: &Engine) {
-    let mut command = Command::new("bash");
-    command.arg(root().join("ci/parts/stand-ins"));
-    command.args(["load", engine.folder().as_str()]);
-    command.args(["minio", "ferretdb", "mosquitto", "rabbitmq"]);
-    shipped::run(&mut command);
-}
-
-fn inspect(engine: &Engine, name: &str) -> Value {
-    let mut all: Vec<Value> = serde_json::from_str(&engine.docker(&["inspect", name])).unwrap();
-    all.remove(0)
-}
 
 /// Lines of the secrets of a site that are long enough to be found by.
 fn secrets(data: &Utf8Path) -> Vec<String> {
@@ -78,9 +57,9 @@ fn attempt(engine: &Engine, words: &[&str]) -> (bool, String) {
 #[test]
 fn a_site_uses_its_own_object_store_and_brokers() {
     let engine = Engine::start();
-    load(&engine);
+    engine.load_stand_ins(&["minio", "ferretdb", "mosquitto", "rabbitmq"]);
     let witness = Witness::stand(&engine);
-    let site = site("full", STORES, &witness.address());
+    let site = Site::on_docker("full", STORES, &witness.address());
 
     let refused = site.run(e2e::INSTALL).expect(4);
     assert!(refused.stdout.contains("image-unverified"), "{refused:#?}");
@@ -158,7 +137,7 @@ fn a_site_uses_its_own_object_store_and_brokers() {
 
     // A new certificate is what Mosquitto shows, and nothing else is touched by it.
     let started = |service: &str| {
-        let found = inspect(&engine, &format!("stakeout.full.{service}"));
+        let found = engine.inspect(&format!("stakeout.full.{service}"));
         found["State"]["StartedAt"].to_string()
     };
     let services = ["mosquitto", "rabbitmq", "vault", "ferretdb"];
@@ -199,7 +178,7 @@ fn hardened(engine: &Engine, site: &Site) {
         "vault",
         "agent-gate",
     ] {
-        let found = inspect(engine, &format!("stakeout.full.{service}"));
+        let found = engine.inspect(&format!("stakeout.full.{service}"));
         let host = &found["HostConfig"];
         assert_eq!(host["ReadonlyRootfs"], true, "{service}");
         assert_eq!(host["CapDrop"], serde_json::json!(["ALL"]), "{service}");
@@ -220,7 +199,7 @@ fn catalogued(engine: &Engine, site: &Site) {
     assert!(!site.data().join("vault/catalogue.sqlite").exists());
     assert!(site.data().join("ferretdb/stakeout.sqlite").exists());
     let tls = format!("{}:/tls:ro", site.data().join("control/tls"));
-    let minio = inspect(engine, "stakeout.full.minio");
+    let minio = engine.inspect("stakeout.full.minio");
     let tools = minio["Image"].as_str().unwrap();
     let curl = |network: &str, options: &[&str]| {
         let mut words = vec!["run", "--rm", "--network", network, "--volume", &tls];
@@ -271,7 +250,7 @@ fn catalogued(engine: &Engine, site: &Site) {
 
 /// An agent is in no network with the stores, and from where it is nothing leads to them.
 fn unreachable(engine: &Engine, tools: &str) {
-    let networks = |name: &str| inspect(engine, name)["NetworkSettings"]["Networks"].clone();
+    let networks = |name: &str| engine.inspect(name)["NetworkSettings"]["Networks"].clone();
     let agent = networks("stakeout.full.agent-gate");
     let names: Vec<_> = agent.as_object().unwrap().keys().collect();
     assert_eq!(names, ["stakeout.full.agent-gate"]);

@@ -106,7 +106,10 @@ impl Seen {
 
     pub(crate) fn rotate(&mut self, rotation: &Rotation) {
         match self {
-            Self::Host(seen) => seen.facts.rotate.clone_from(&rotation.secrets),
+            Self::Host(seen) => {
+                seen.facts.rotate.clone_from(&rotation.secrets);
+                seen.facts.certificates.authority &= !rotation.certificates;
+            }
             Self::Docker(seen) => {
                 let facts = &mut seen.observed.facts;
                 facts.rotate.clone_from(&rotation.secrets);

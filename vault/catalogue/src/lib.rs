@@ -35,6 +35,23 @@ pub struct NewRecording {
     pub location: String,
 }
 
+impl NewRecording {
+    fn with_id(&self, id: i64) -> Recording {
+        Recording {
+            id,
+            key: self.key.clone(),
+            account: self.account.clone(),
+            camera: self.camera.clone(),
+            start_ms: self.start_ms,
+            duration_ms: self.duration_ms,
+            bytes: self.bytes,
+            sha256: self.sha256.clone(),
+            stored_ms: self.stored_ms,
+            location: self.location.clone(),
+        }
+    }
+}
+
 /// What adding a recording came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Added {

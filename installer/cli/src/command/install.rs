@@ -71,12 +71,16 @@ pub(super) async fn upgrade(
     let site = Site::read(context)?;
     site.print_warnings();
     let logins = site.logins(context, MayAsk::Yes);
-    if site.observe(&logins).await?.receipt().is_none() {
-        let message = format!("site `{}` is not installed", site.profile.site);
-        return Err(CommandError::new(Exit::CheckFailed, message)
-            .hint("install it with `stakeout install`"));
-    }
+    require_installed(&site, &logins).await?;
     carry_out(&site, logins, arguments.proof, context).await
+}
+
+pub(super) async fn require_installed(site: &Site, logins: &Logins) -> Result<(), CommandError> {
+    if site.observe(logins).await?.receipt().is_some() {
+        return Ok(());
+    }
+    let message = format!("site `{}` is not installed", site.profile.site);
+    Err(CommandError::new(Exit::CheckFailed, message).hint("install it with `stakeout install`"))
 }
 
 /// The same as an installation, with the images of before.

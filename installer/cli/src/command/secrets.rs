@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use installer_render::{SecretOrigin, secret_purposes};
 use serde::Serialize;
 
-use super::install::carry_out;
+use super::install::{carry_out, require_installed};
 use crate::args::ProofOptions;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
@@ -26,7 +26,7 @@ pub(crate) enum Command {
 pub(crate) struct Rotate {
     /// Secrets as `secrets list` names them.
     names: Vec<String>,
-    /// The site's certificate authority and all certificates, too; on a container engine.
+    /// The site's certificate authority and all that it has issued.
     #[arg(long)]
     certificates: bool,
     #[command(flatten)]
@@ -84,13 +84,10 @@ impl Rotate {
         let mut site = Site::read(context)?;
         site.print_warnings();
         let logins = site.logins(context, MayAsk::Yes);
-        if site.observe(&logins).await?.receipt().is_none() {
-            let message = format!("site `{}` is not installed", site.profile.site);
-            return Err(CommandError::new(Exit::CheckFailed, message)
-                .hint("install it with `stakeout install`"));
-        }
-        if self.certificates && site.target == Target::Host {
-            let message = "services of one machine have no certificates";
+        require_installed(&site, &logins).await?;
+        let local = site.target == Target::Host && site.profile.access.is_none();
+        if self.certificates && local {
+            let message = "services of one machine that nobody else reaches have no certificates";
             return Err(CommandError::new(Exit::WrongTarget, message));
         }
         let secrets = self.chosen(&site)?;

@@ -77,18 +77,7 @@ impl Kept {
     pub(super) fn new(new: &NewRecording, id: i64) -> Self {
         Self {
             id: recording_key(id),
-            recording: Recording {
-                id,
-                key: new.key.clone(),
-                account: new.account.clone(),
-                camera: new.camera.clone(),
-                start_ms: new.start_ms,
-                duration_ms: new.duration_ms,
-                bytes: new.bytes,
-                sha256: new.sha256.clone(),
-                stored_ms: new.stored_ms,
-                location: new.location.clone(),
-            },
+            recording: new.with_id(id),
             told: false,
             gone_ms: 0,
         }

@@ -169,18 +169,7 @@ impl Catalogue for SqliteCatalogue {
                 ],
             )
             .map_err(&failed)?;
-        let recording = Recording {
-            id: transaction.last_insert_rowid(),
-            key: new.key.clone(),
-            account: new.account.clone(),
-            camera: new.camera.clone(),
-            start_ms: new.start_ms,
-            duration_ms: new.duration_ms,
-            bytes: new.bytes,
-            sha256: new.sha256.clone(),
-            stored_ms: new.stored_ms,
-            location: new.location.clone(),
-        };
+        let recording = new.with_id(transaction.last_insert_rowid());
         tell(
             &transaction,
             &site,
