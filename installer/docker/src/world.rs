@@ -700,7 +700,9 @@ impl World for DockerWorld {
     async fn perform(&mut self, action: &Action) -> Result<(), EffectError> {
         match action {
             Action::Docker(action) => self.perform_now(action).await,
-            Action::Host(_) => Err(EffectError::foreign("a container engine")),
+            Action::Host(_) | Action::Kubernetes(_) => {
+                Err(EffectError::foreign("a container engine"))
+            }
         }
     }
 

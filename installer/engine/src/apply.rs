@@ -330,10 +330,16 @@ fn deadline(condition: &Condition) -> Duration {
         Condition::Container {
             deadline_seconds, ..
         }
+        | Condition::Gone {
+            deadline_seconds, ..
+        }
         | Condition::Healthy {
             deadline_seconds, ..
         }
         | Condition::Listening {
+            deadline_seconds, ..
+        }
+        | Condition::RolledOut {
             deadline_seconds, ..
         }
         | Condition::Stopped {

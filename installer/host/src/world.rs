@@ -378,7 +378,7 @@ impl World for HostWorld {
     fn perform(&mut self, action: &Action) -> impl Future<Output = Result<(), EffectError>> {
         std::future::ready(match action {
             Action::Host(action) => self.perform_now(action),
-            Action::Docker(_) => Err(EffectError::foreign("a host")),
+            Action::Docker(_) | Action::Kubernetes(_) => Err(EffectError::foreign("a host")),
         })
     }
 
@@ -415,9 +415,10 @@ impl World for HostWorld {
                 Some(_) => Probe::Met,
                 None => Probe::Waiting("it has not read its services".to_owned()),
             },
-            Condition::Container { .. } | Condition::All { .. } => {
-                Probe::Failed("a host has no containers".to_owned())
-            }
+            Condition::Container { .. }
+            | Condition::RolledOut { .. }
+            | Condition::Gone { .. }
+            | Condition::All { .. } => Probe::Failed("a host has no containers".to_owned()),
             Condition::SupervisorGone { .. } => match read_supervisor(&self.layout) {
                 Some(pid) => Probe::Waiting(format!("process {pid} is stopping")),
                 None => Probe::Met,

@@ -11,6 +11,7 @@ mod digest;
 pub mod docker;
 mod facts;
 pub mod host;
+pub mod kubernetes;
 pub mod moving;
 mod plan;
 mod receipt;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 use installer_render::host::Program;
+use installer_render::kubernetes::ObjectId;
 use installer_render::{RenderedFile, SecretName, SecretOrigin};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,7 @@ use crate::check::Finding;
 use crate::digest::{Digest, digest_of};
 use crate::docker::DockerAction;
 use crate::facts::CameraFact;
+use crate::kubernetes::KubernetesAction;
 use crate::receipt::Owned;
 use crate::storage::StorageEstimate;
 
@@ -29,7 +31,7 @@ pub struct Plan {
     pub format: u32,
     pub operation: Operation,
     pub site: String,
-    /// `host`, `docker`; later `kubernetes`.
+    /// `host`, `docker`, `kubernetes`.
     pub target: String,
     /// The machine it was made for.
     pub machine: String,
@@ -72,7 +74,7 @@ impl Plan {
             | Action::Docker(DockerAction::WriteFile { path, contents, .. }) => {
                 Some((path, contents))
             }
-            Action::Host(_) | Action::Docker(_) => None,
+            Action::Host(_) | Action::Docker(_) | Action::Kubernetes(_) => None,
         };
         let mut files: Vec<_> = self
             .steps
@@ -118,6 +120,7 @@ pub enum Change {
 pub enum Action {
     Host(HostAction),
     Docker(DockerAction),
+    Kubernetes(KubernetesAction),
 }
 
 /// Changes to a host. Each can be repeated without harm.
@@ -254,6 +257,16 @@ pub enum Condition {
         deadline_seconds: u64,
     },
     SupervisorGone {
+        deadline_seconds: u64,
+    },
+    /// These Deployments run what was last said of them, and nothing older.
+    RolledOut {
+        names: BTreeSet<String>,
+        deadline_seconds: u64,
+    },
+    /// These objects of a cluster are there no more.
+    Gone {
+        objects: BTreeSet<ObjectId>,
         deadline_seconds: u64,
     },
     /// Each of these; they are waited for at the same time.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
+use installer_render::kubernetes::ObjectId;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -53,6 +54,9 @@ pub struct Owned {
     pub containers: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub networks: BTreeSet<String>,
+    /// Objects of a cluster.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub objects: BTreeSet<ObjectId>,
     /// ID of the image in force, by component.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,

@@ -8,6 +8,7 @@ mod access;
 mod configuration;
 pub mod docker;
 pub mod host;
+pub mod kubernetes;
 mod layout;
 mod secret;
 mod store;

@@ -69,6 +69,17 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "installer-kubernetes",
+        &[
+            "installer-engine",
+            "installer-image",
+            "installer-pki",
+            "installer-plan",
+            "installer-render",
+            "installer-spec",
+        ],
+    ),
+    (
         "installer-cli",
         &[
             "agent-api",

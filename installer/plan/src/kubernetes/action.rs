@@ -1,0 +1,54 @@
+//! What a cluster is told to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use installer_render::kubernetes::{Object, ObjectId};
+use installer_render::{SecretName, SecretOrigin};
+use serde::{Deserialize, Serialize};
+
+/// Changes to a cluster. Each can be repeated without harm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum KubernetesAction {
+    /// Server-side apply under our field manager.
+    Apply {
+        object: Object,
+        /// Of a Secret: how each value that is not there yet comes to be, by its key. Values that
+        /// are there stay.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        secrets: BTreeMap<String, SecretSource>,
+    },
+    /// Takes an object away, if it still is the one with this UID.
+    Delete { id: ObjectId, uid: String },
+    /// A new authority of the site in one Secret (`ca.crt`, `ca.key`), and the trust in it in a
+    /// ConfigMap (`ca.crt`).
+    MakeAuthority {
+        secret: String,
+        trust: String,
+        labels: BTreeMap<String, String>,
+    },
+    /// A certificate from the authority in Secret `authority`, with a new key, in Secret `secret`
+    /// under the keys `certificate` and `key`.
+    IssueCertificate {
+        service: String,
+        names: BTreeSet<String>,
+        authority: String,
+        secret: String,
+        certificate: String,
+        key: String,
+        labels: BTreeMap<String, String>,
+    },
+}
+
+/// Where a secret's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretSource {
+    pub name: SecretName,
+    pub origin: SecretOrigin,
+    /// Key of the profile's login that it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// The secret of the same object that it is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+}

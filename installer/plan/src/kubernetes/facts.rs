@@ -1,0 +1,92 @@
+//! What was observed at a cluster, before anything is decided.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use installer_render::docker::Component;
+use installer_render::kubernetes::ObjectId;
+use serde::{Deserialize, Serialize};
+
+use crate::certificate::CertificateFacts;
+use crate::digest::Digest;
+use crate::docker::{ImageFact, Ownership};
+use crate::facts::{CameraFact, SecretFact};
+use crate::receipt::Receipt;
+
+/// Everything that planning for a cluster may know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KubernetesFacts {
+    pub cluster: Cluster,
+    pub namespace: String,
+    /// Told apart from other installations of a site of this name: read from what is there, else
+    /// made up for a first one.
+    pub installation: String,
+    /// Everything with the label of this site, and whatever else has the name of an object of it.
+    pub objects: BTreeMap<ObjectId, ObjectFact>,
+    /// By purpose.
+    pub secrets: BTreeMap<String, SecretFact>,
+    pub missing_logins: BTreeMap<String, String>,
+    pub certificates: CertificateFacts,
+    pub images: BTreeMap<Component, ImageFact>,
+    pub receipt: Option<Receipt>,
+    /// Secrets that the owner wants anew, by purpose.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rotate: BTreeSet<String>,
+    pub cameras: BTreeMap<String, CameraFact>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// UID of the namespace `kube-system`.
+    pub id: String,
+    pub server: String,
+    pub context: String,
+    /// `v1.34.4`
+    pub version: String,
+    pub nodes: BTreeMap<String, NodeFact>,
+    pub storage_classes: BTreeMap<String, StorageClassFact>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFact {
+    /// `linux/amd64`
+    pub platform: String,
+    /// Ready, and takes pods without a toleration.
+    pub usable: bool,
+    /// What may be taken in all, and how much of it others have asked for: this site's own pods are
+    /// left out.
+    pub room: Room,
+    pub taken: Room,
+}
+
+/// An amount of what a node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Room {
+    pub pods: u64,
+    pub cpu_milli: u64,
+    pub memory_bytes: u64,
+    pub ephemeral_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageClassFact {
+    pub default: bool,
+    pub provisioner: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectFact {
+    pub uid: String,
+    pub ownership: Ownership,
+    /// Digest ([`applied_digest`](super::applied_digest)) of the fields that our manager owns, with
+    /// the values that they have; absent where it owns none.
+    pub applied: Option<Digest>,
+    /// Other managers that have taken fields of ours, or brought in what we do not say, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<String>,
+    /// It is being removed already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ending: bool,
+    /// Of a Deployment: it is as ready as it is meant to be.
+    #[serde(default)]
+    pub ready: bool,
+}

@@ -1,0 +1,60 @@
+//! The Kubernetes target: the site as objects of one namespace.
+
+mod action;
+mod facts;
+
+pub use action::{KubernetesAction, SecretSource};
+pub use facts::{Cluster, KubernetesFacts, NodeFact, ObjectFact, Room, StorageClassFact};
+
+use installer_render::SecretName;
+use installer_render::kubernetes::Kind;
+use serde_json::Value;
+
+use crate::digest::{Digest, digest_of};
+
+/// The name under which the cluster notes what we have said of an object.
+pub const FIELD_MANAGER: &str = "stakeout";
+
+/// Secret that holds the receipt, gzipped, under [`RECEIPT_KEY`].
+pub const RECEIPT: &str = "stakeout-receipt";
+pub const RECEIPT_KEY: &str = "receipt.json.gz";
+/// The Lease that one run at a time holds.
+pub const LEASE: &str = "stakeout-run";
+/// Secret of the site's own authority, which nothing mounts.
+pub const AUTHORITY: &str = "stakeout-authority";
+/// ConfigMap with what the site's parts trust.
+pub const TRUST: &str = "trust";
+
+/// The site's namespace.
+pub fn namespace(site: &str) -> String {
+    format!("stakeout-{site}")
+}
+
+/// Secret with the certificate of a service.
+pub fn certificate_secret(service: &str) -> String {
+    format!("{service}-tls")
+}
+
+/// Digest of what is said of an object, or of what an object has of it: address left out, and the
+/// values of secrets, so that both can be compared.
+pub fn applied_digest(kind: Kind, value: &Value) -> Digest {
+    let mut value = value.clone();
+    if let Some(object) = value.as_object_mut() {
+        object.remove("apiVersion");
+        object.remove("kind");
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("name");
+            metadata.remove("namespace");
+        }
+        if kind == Kind::Secret
+            && let Some(data) = object.get_mut("data").and_then(Value::as_object_mut)
+        {
+            for (key, value) in data {
+                if SecretName::parse(key).is_some() {
+                    *value = Value::Null;
+                }
+            }
+        }
+    }
+    digest_of(&value)
+}

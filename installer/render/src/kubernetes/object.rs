@@ -1,0 +1,160 @@
+//! One object of a cluster, and what addresses it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The kinds that a site is made of, in the order in which they are applied; removal goes backwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    Namespace,
+    ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
+    ResourceQuota,
+    ServiceAccount,
+    NetworkPolicy,
+    Secret,
+    ConfigMap,
+    PersistentVolumeClaim,
+    Service,
+    Deployment,
+}
+
+impl Kind {
+    pub const ALL: [Self; 11] = [
+        Self::Namespace,
+        Self::ValidatingAdmissionPolicy,
+        Self::ValidatingAdmissionPolicyBinding,
+        Self::ResourceQuota,
+        Self::ServiceAccount,
+        Self::NetworkPolicy,
+        Self::Secret,
+        Self::ConfigMap,
+        Self::PersistentVolumeClaim,
+        Self::Service,
+        Self::Deployment,
+    ];
+
+    /// As manifests have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::ValidatingAdmissionPolicy => "ValidatingAdmissionPolicy",
+            Self::ValidatingAdmissionPolicyBinding => "ValidatingAdmissionPolicyBinding",
+            Self::ResourceQuota => "ResourceQuota",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+            Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::Service => "Service",
+            Self::Deployment => "Deployment",
+        }
+    }
+
+    /// As URLs of the API and rules of RBAC have it.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespaces",
+            Self::ValidatingAdmissionPolicy => "validatingadmissionpolicies",
+            Self::ValidatingAdmissionPolicyBinding => "validatingadmissionpolicybindings",
+            Self::ResourceQuota => "resourcequotas",
+            Self::ServiceAccount => "serviceaccounts",
+            Self::NetworkPolicy => "networkpolicies",
+            Self::Secret => "secrets",
+            Self::ConfigMap => "configmaps",
+            Self::PersistentVolumeClaim => "persistentvolumeclaims",
+            Self::Service => "services",
+            Self::Deployment => "deployments",
+        }
+    }
+
+    /// API group; empty for the core one.
+    pub fn group(self) -> &'static str {
+        match self {
+            Self::ValidatingAdmissionPolicy | Self::ValidatingAdmissionPolicyBinding => {
+                "admissionregistration.k8s.io"
+            }
+            Self::NetworkPolicy => "networking.k8s.io",
+            Self::Deployment => "apps",
+            Self::Namespace
+            | Self::ResourceQuota
+            | Self::ServiceAccount
+            | Self::Secret
+            | Self::ConfigMap
+            | Self::PersistentVolumeClaim
+            | Self::Service => "",
+        }
+    }
+
+    /// All of them are served as `v1`.
+    pub fn api_version(self) -> String {
+        match self.group() {
+            "" => "v1".to_owned(),
+            group => format!("{group}/v1"),
+        }
+    }
+
+    pub fn is_namespaced(self) -> bool {
+        !matches!(
+            self,
+            Self::Namespace
+                | Self::ValidatingAdmissionPolicy
+                | Self::ValidatingAdmissionPolicyBinding
+        )
+    }
+}
+
+/// What addresses an object of a site: those with a namespace are in the site's own. Written as
+/// `Kind/name`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct ObjectId {
+    pub kind: Kind,
+    pub name: String,
+}
+
+impl ObjectId {
+    pub fn new(kind: Kind, name: impl Into<String>) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.name(), self.name)
+    }
+}
+
+impl From<ObjectId> for String {
+    fn from(id: ObjectId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for ObjectId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parts = text.split_once('/');
+        let known = parts.and_then(|(kind, name)| {
+            let kind = Kind::ALL.into_iter().find(|one| one.name() == kind)?;
+            Some(Self::new(kind, name))
+        });
+        known.ok_or_else(|| format!("`{text}` names no object of a site"))
+    }
+}
+
+/// An object as it is wanted: everything that we say of it, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    pub id: ObjectId,
+    /// The whole manifest, with `apiVersion`, `kind` and `metadata`. In the `data` of a Secret a
+    /// `null` is the place of a value that is made or kept where it lies, under the
+    /// [`SecretName`](crate::SecretName) that is its key.
+    pub value: Value,
+}
