@@ -31,11 +31,17 @@ pub fn show(plan: &Plan) -> String {
     line(
         &mut text,
         format_args!(
-            "{verb} {} on {}, data in {}",
+            "{verb} {} on {}, {} {}",
             plan.site,
             match plan.target.as_str() {
                 "docker" => "the container engine",
+                "kubernetes" => "the cluster",
                 _ => "this host",
+            },
+            if plan.target == "kubernetes" {
+                "namespace"
+            } else {
+                "data in"
             },
             plan.data
         ),

@@ -134,6 +134,11 @@ pub(crate) trait Placement {
     /// The folder out of which the vault takes agents' files by rename; absent where they share
     /// no disk and agents send them.
     fn handoff(&self) -> Option<Utf8PathBuf>;
+    /// Bytes that one camera's footage may take while it waits for the vault; absent, the disk is the
+    /// limit.
+    fn buffer(&self) -> Option<u64> {
+        None
+    }
     /// Where the vault listens for those who come by `access` to an address of the machine.
     fn public(&self, address: SocketAddr) -> SocketAddr;
     /// Folder of the certificate that they are shown.
@@ -200,7 +205,11 @@ pub(crate) fn agent_config(place: &impl Placement, service: &str) -> AgentConfig
     };
     let retention = if has_vault {
         // What waits for the vault stays until it is there; only a full disk takes it.
-        agent_config::Retention::default()
+        let count = u64::try_from(cameras.len()).unwrap_or(1);
+        agent_config::Retention {
+            quota_bytes: place.buffer().map(|bytes| bytes * count),
+            ..agent_config::Retention::default()
+        }
     } else {
         agent_config::Retention {
             age_seconds: profile.storage.retention.map(|age| age.as_secs()),

@@ -9,6 +9,7 @@ mod configuration;
 pub mod docker;
 pub mod host;
 pub mod kubernetes;
+pub mod label;
 mod layout;
 mod secret;
 mod store;

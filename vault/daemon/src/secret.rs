@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -40,21 +40,24 @@ pub(crate) enum SecretError {
     Default { path: Utf8PathBuf },
 }
 
-/// Reads a file that only this user may read.
+/// Reads a file that only this user may read; of one that is another's, its group may, too: that is
+/// how a kubelet hands a secret to a pod.
 pub(crate) fn read_private(path: &Utf8Path) -> Result<Vec<u8>, SecretError> {
     let path = path.to_owned();
     let read = || {
         let mut file = File::open(&path)?;
-        let mode = file.metadata()?.permissions().mode();
+        let metadata = file.metadata()?;
+        let handed = metadata.uid() != rustix::process::geteuid().as_raw();
+        let strangers = if handed { 0o037 } else { 0o077 };
         let mut data = Vec::new();
         file.read_to_end(&mut data)?;
-        Ok((mode, data))
+        Ok((metadata.permissions().mode() & strangers, data))
     };
-    let (mode, data) = match read() {
+    let (strangers, data) = match read() {
         Ok(found) => found,
         Err(source) => return Err(SecretError::Read { path, source }),
     };
-    if mode & 0o077 != 0 {
+    if strangers != 0 {
         return Err(SecretError::Readable { path });
     }
     Ok(data)

@@ -1,7 +1,7 @@
 //! What must hold before the first effect on an engine.
 
 use installer_render::Layout;
-use installer_render::docker::Site;
+use installer_render::docker::{Site, is_loopback};
 use installer_spec::{Profile, Source};
 
 use super::{DockerFacts, Ownership, images};
@@ -136,14 +136,4 @@ fn warnings(
         ));
     }
     found
-}
-
-/// An RTSP URL's host is text to the `url` crate, whatever it looks like.
-fn is_loopback(url: &url::Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }

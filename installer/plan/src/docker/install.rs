@@ -37,6 +37,7 @@ pub fn plan(
         profile,
         folder,
         secrets: &versions,
+        buffer_bytes: None,
     });
     let storage = facts
         .disk

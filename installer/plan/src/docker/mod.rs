@@ -17,17 +17,9 @@ pub use facts::{
 pub use install::{files, plan};
 pub use uninstall::plan_uninstall;
 
-use std::collections::BTreeMap;
+pub use installer_render::label;
 
-/// Labels on everything that is ours.
-pub mod label {
-    pub const SITE: &str = "stakeout.site";
-    /// Random, made with the first run: a name alone says nothing about who made a thing.
-    pub const INSTALLATION: &str = "stakeout.installation";
-    pub const SERVICE: &str = "stakeout.service";
-    /// Of everything that the container was made from.
-    pub const DIGEST: &str = "stakeout.digest";
-}
+use std::collections::BTreeMap;
 
 /// The service name of the container through which files are changed; it does not run otherwise.
 pub const FILES: &str = "files";

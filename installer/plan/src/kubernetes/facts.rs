@@ -86,6 +86,9 @@ pub struct ObjectFact {
     /// It is being removed already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ending: bool,
+    /// Of a claim: what it asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_bytes: Option<u64>,
     /// Of a Deployment: it is as ready as it is meant to be.
     #[serde(default)]
     pub ready: bool,

@@ -1,10 +1,20 @@
 //! The Kubernetes target: the site as objects of one namespace.
 
 mod action;
+mod capacity;
+mod checks;
 mod facts;
+mod install;
+mod uninstall;
+mod volume;
 
 pub use action::{KubernetesAction, SecretSource};
+pub use capacity::{claimed, milli, quantity};
 pub use facts::{Cluster, KubernetesFacts, NodeFact, ObjectFact, Room, StorageClassFact};
+pub use install::{names, objects, plan};
+pub use uninstall::plan_uninstall;
+
+pub use installer_render::kubernetes::{TRUST, certificate_secret};
 
 use installer_render::SecretName;
 use installer_render::kubernetes::Kind;
@@ -22,17 +32,10 @@ pub const RECEIPT_KEY: &str = "receipt.json.gz";
 pub const LEASE: &str = "stakeout-run";
 /// Secret of the site's own authority, which nothing mounts.
 pub const AUTHORITY: &str = "stakeout-authority";
-/// ConfigMap with what the site's parts trust.
-pub const TRUST: &str = "trust";
 
 /// The site's namespace.
 pub fn namespace(site: &str) -> String {
     format!("stakeout-{site}")
-}
-
-/// Secret with the certificate of a service.
-pub fn certificate_secret(service: &str) -> String {
-    format!("{service}-tls")
 }
 
 /// Digest of what is said of an object, or of what an object has of it: address left out, and the

@@ -33,7 +33,7 @@ pub const VAULT_PORT: u16 = 8443;
 /// Where an agent listens, on its container's loopback only: the installer comes in by `pipe`.
 pub const AGENT_PORT: u16 = 8080;
 /// Above 1024: not every engine lets a user bind lower ones.
-const CAMERA_PORT: u16 = 8554;
+pub(crate) const CAMERA_PORT: u16 = 8554;
 
 /// An image that a site runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -181,6 +181,9 @@ pub struct Inputs<'a> {
     pub folder: &'a Utf8Path,
     /// Version in force by purpose; one for each of [`secret_purposes`].
     pub secrets: &'a BTreeMap<String, u32>,
+    /// Bytes that one camera's footage may take at its agent while it waits for the vault; absent,
+    /// the disk is the limit.
+    pub buffer_bytes: Option<u64>,
 }
 
 /// The containers of a site in starting order.
@@ -299,6 +302,10 @@ impl Placement for Inputs<'_> {
 
     fn handoff(&self) -> Option<Utf8PathBuf> {
         None
+    }
+
+    fn buffer(&self) -> Option<u64> {
+        self.buffer_bytes
     }
 
     fn public(&self, _address: SocketAddr) -> SocketAddr {
@@ -495,4 +502,14 @@ fn test_camera(inputs: &Inputs<'_>, name: String) -> Container {
         },
         service: name,
     }
+}
+
+/// Whether a URL leads to the machine that looks at it. An RTSP URL's host is text to the `url` crate, whatever it looks like.
+pub fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod kubernetes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;

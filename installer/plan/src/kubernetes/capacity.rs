@@ -1,0 +1,184 @@
+//! Whether the nodes hold what the plan wants of them, computed before anything is asked of them.
+
+use installer_render::Role;
+use installer_render::kubernetes::{Site, Workload};
+use installer_spec::{Isolation, Profile};
+use serde_json::Value;
+
+use super::{KubernetesFacts, Room};
+use crate::check::{Finding, Severity};
+use crate::show::human_bytes;
+
+impl Room {
+    fn holds(&self, wanted: &Self) -> bool {
+        self.pods >= wanted.pods
+            && self.cpu_milli >= wanted.cpu_milli
+            && self.memory_bytes >= wanted.memory_bytes
+            && self.ephemeral_bytes >= wanted.ephemeral_bytes
+    }
+
+    fn minus(&self, taken: &Self) -> Self {
+        Self {
+            pods: self.pods.saturating_sub(taken.pods),
+            cpu_milli: self.cpu_milli.saturating_sub(taken.cpu_milli),
+            memory_bytes: self.memory_bytes.saturating_sub(taken.memory_bytes),
+            ephemeral_bytes: self.ephemeral_bytes.saturating_sub(taken.ephemeral_bytes),
+        }
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            pods: self.pods + other.pods,
+            cpu_milli: self.cpu_milli + other.cpu_milli,
+            memory_bytes: self.memory_bytes + other.memory_bytes,
+            ephemeral_bytes: self.ephemeral_bytes + other.ephemeral_bytes,
+        }
+    }
+}
+
+/// Puts every pod on a node in thought, the biggest first, each on the emptiest that holds it, as
+/// the scheduler does by default.
+pub(super) fn findings(profile: &Profile, facts: &KubernetesFacts, site: &Site) -> Vec<Finding> {
+    if facts.cluster.nodes.is_empty() {
+        return vec![Finding::new(
+            Severity::Warning,
+            "nodes-unknown",
+            "the cluster does not let us see its nodes",
+            "see to it yourself that they have room for the site's pods",
+        )];
+    }
+    let mut rooms: Vec<Room> = facts
+        .cluster
+        .nodes
+        .values()
+        .filter(|node| node.usable)
+        .map(|node| node.room.minus(&node.taken))
+        .collect();
+    let all = rooms
+        .iter()
+        .fold(Room::default(), |sum, room| sum.plus(room));
+    let mut wanted: Vec<(Room, &Workload)> = site
+        .workloads
+        .iter()
+        .map(|one| (requests(one), one))
+        .collect();
+    wanted.sort_by_key(|(room, one)| {
+        let size = (room.memory_bytes, room.cpu_milli);
+        (std::cmp::Reverse(size), one.service.clone())
+    });
+    let mut homeless = 0_usize;
+    let mut first: Option<(&Room, &Workload)> = None;
+    for (want, workload) in &wanted {
+        let fits = rooms.iter_mut().filter(|room| room.holds(want));
+        match fits.max_by_key(|room| (room.pods, room.memory_bytes)) {
+            Some(room) => *room = room.minus(want),
+            None => {
+                homeless += 1;
+                first = first.or(Some((want, workload)));
+            }
+        }
+    }
+    let Some((want, workload)) = first else {
+        return Vec::new();
+    };
+    let sum = wanted
+        .iter()
+        .fold(Room::default(), |sum, (room, _)| sum.plus(room));
+    let usable = facts
+        .cluster
+        .nodes
+        .values()
+        .filter(|node| node.usable)
+        .count();
+    let message = format!(
+        "{homeless} of {} pods have no place, `{}` among them: the site asks for {}, and {usable} \
+         usable nodes have {} left",
+        wanted.len(),
+        workload.service,
+        words(&sum),
+        words(&all)
+    );
+    let agents = site
+        .workloads
+        .iter()
+        .filter(|one| one.role == Role::Agent)
+        .count();
+    let alone = want.pods == 1 && agents > 1;
+    let help = if alone && profile.agents.isolation == Isolation::Camera {
+        "write `agents: { isolation: group }`: one agent for all cameras takes far less; or add nodes"
+    } else {
+        "add nodes, or take something else off them"
+    };
+    vec![Finding::new(Severity::Error, "capacity", message, help)]
+}
+
+fn words(room: &Room) -> String {
+    format!(
+        "{} pods, {:.1} CPUs, {} of memory and {} of local disk",
+        room.pods,
+        room.cpu_milli as f64 / 1000.0,
+        human_bytes(room.memory_bytes),
+        human_bytes(room.ephemeral_bytes)
+    )
+}
+
+/// What the scheduler sets aside for the pod.
+fn requests(workload: &Workload) -> Room {
+    let pod = &workload.object.value["spec"]["template"]["spec"];
+    let containers = pod["containers"].as_array().map(Vec::as_slice);
+    let mut sum = Room {
+        pods: 1,
+        ..Room::default()
+    };
+    for container in containers.unwrap_or_default() {
+        let amount = |what: &str, of: fn(&str) -> Option<u64>| {
+            let text = container["resources"]["requests"][what].as_str();
+            text.and_then(of).unwrap_or_default()
+        };
+        sum.cpu_milli += amount("cpu", milli);
+        sum.memory_bytes += amount("memory", quantity);
+        sum.ephemeral_bytes += amount("ephemeral-storage", quantity);
+    }
+    sum
+}
+
+/// Thousandths out of a quantity of CPUs: `250m`, `2`, `0.5`.
+pub fn milli(text: &str) -> Option<u64> {
+    match text.strip_suffix('m') {
+        Some(milli) => milli.parse().ok(),
+        None => text.parse::<f64>().ok().map(|cpus| (cpus * 1000.0) as u64),
+    }
+}
+
+/// Whole units out of a quantity: `64Mi`, `1G`, `12345`, `500m` rounded up.
+pub fn quantity(text: &str) -> Option<u64> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: f64 = number.parse().ok()?;
+    let factor = match unit {
+        "" => 1.0,
+        "m" => 0.001,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "P" => 1e15,
+        "Ki" => 1024.0,
+        "Mi" => 1_048_576.0,
+        "Gi" => 1_073_741_824.0,
+        "Ti" => 1_099_511_627_776.0,
+        "Pi" => 1_125_899_906_842_624.0,
+        exponent => {
+            let digits = exponent.strip_prefix(['e', 'E'])?;
+            10_f64.powi(digits.parse().ok()?)
+        }
+    };
+    Some((number * factor).ceil() as u64)
+}
+
+/// The size that a claim asks for.
+pub fn claimed(claim: &Value) -> Option<u64> {
+    quantity(claim["spec"]["resources"]["requests"]["storage"].as_str()?)
+}

@@ -1,0 +1,152 @@
+//! What must hold before the first effect on a cluster.
+
+use installer_render::docker::is_loopback;
+use installer_render::kubernetes::{Kind, ObjectId, Site, claims};
+use installer_spec::{Keeper, Profile, Source, TestSource};
+
+use super::KubernetesFacts;
+use crate::check::{Finding, Severity, login_missing};
+use crate::docker::{ImageStanding, Ownership};
+use crate::storage::{Promise, StorageEstimate, retention_finding};
+
+pub(super) fn findings(
+    profile: &Profile,
+    facts: &KubernetesFacts,
+    site: &Site,
+    storage: Option<&StorageEstimate>,
+    promise: Promise,
+) -> Vec<Finding> {
+    let mut found = foreign(facts);
+    let mut say = |severity, id: &str, message: String, help: &str| {
+        found.push(Finding::new(severity, id, message, help));
+    };
+    if let Some(receipt) = &facts.receipt
+        && receipt.site != profile.site
+    {
+        say(
+            Severity::Error,
+            "other-site",
+            format!(
+                "namespace `{}` holds site `{}`",
+                facts.namespace, receipt.site
+            ),
+            "uninstall that one first, or give this site another name",
+        );
+    }
+    if profile.storage.keeper == Keeper::Agent {
+        say(
+            Severity::Error,
+            "keeper-agent",
+            "`storage.keeper: agent`: in a cluster an agent's disk is gone with its pod".to_owned(),
+            "let the vault keep the footage: take `keeper` out",
+        );
+    }
+    if profile.access.is_some() {
+        say(
+            Severity::Error,
+            "access-cluster",
+            "`access` names an address of a machine, and a cluster has many".to_owned(),
+            "take it out; the vault is the Service `vault` inside the cluster",
+        );
+    }
+    for camera in &profile.cameras {
+        match &camera.source {
+            Source::Rtsp { main, .. } if is_loopback(main) => say(
+                Severity::Error,
+                "camera-loopback",
+                format!(
+                    "camera `{}` is at this machine's own address, which no pod reaches",
+                    camera.name
+                ),
+                "write the machine's address in its network instead of 127.0.0.1",
+            ),
+            Source::Test(TestSource::File(path)) => say(
+                Severity::Error,
+                "clip-cluster",
+                format!(
+                    "test camera `{}` plays `{path}`, which no pod sees",
+                    camera.name
+                ),
+                "write `test: scene`",
+            ),
+            _ => {}
+        }
+    }
+    let missing = claims(profile)
+        .into_iter()
+        .find(|claim| {
+            let id = ObjectId::new(Kind::PersistentVolumeClaim, claim.clone());
+            !facts.objects.contains_key(&id)
+        })
+        .filter(|_| {
+            !facts
+                .cluster
+                .storage_classes
+                .values()
+                .any(|class| class.default)
+        });
+    if let Some(claim) = missing {
+        say(
+            Severity::Error,
+            "storage-class",
+            format!(
+                "nothing in the cluster would give claim `{claim}` a disk: no storage class is the default"
+            ),
+            "install a provisioner (on MicroK8s: `microk8s enable hostpath-storage`) or mark a class as default",
+        );
+    }
+    for (component, image) in &facts.images {
+        if !site.workloads.iter().any(|one| one.image == *component) {
+            continue;
+        }
+        let reference = &image.reference;
+        match image.standing {
+            ImageStanding::Unverified => say(
+                Severity::Error,
+                "image-unverified",
+                format!("nobody has looked up the digest of image `{reference}`"),
+                "run `stakeout catalogue refresh` where there is a network, or insist with \
+                 --allow-unverified-images",
+            ),
+            ImageStanding::Insisted => say(
+                Severity::Warning,
+                "image-unverified",
+                format!("image `{reference}` may be anything, as you insist"),
+                "the cluster's rule that images are named by digest is left out",
+            ),
+            ImageStanding::Pinned if !reference.contains('@') => say(
+                Severity::Error,
+                "image-missing",
+                format!(
+                    "image `{reference}` has no digest: this build of `stakeout` has no release"
+                ),
+                "make the images with `stakeout image build`, push them with `stakeout image push`, \
+                 and name the registry with --registry",
+            ),
+            ImageStanding::Pinned => {}
+        }
+    }
+    for (camera, reason) in &facts.missing_logins {
+        found.push(login_missing(camera, reason));
+    }
+    found.extend(storage.and_then(|storage| retention_finding(storage, promise)));
+    found
+}
+
+fn foreign(facts: &KubernetesFacts) -> Vec<Finding> {
+    let named = facts.objects.iter().filter_map(|(id, fact)| {
+        let Ownership::Foreign(sign) = &fact.ownership else {
+            return None;
+        };
+        Some(Finding::new(
+            Severity::Error,
+            "foreign-object",
+            format!(
+                "{id} in namespace `{}` is not ours: {sign}",
+                facts.namespace
+            ),
+            "rename or remove it yourself, or give the site another name; we do not touch it",
+        ))
+    });
+    named.collect()
+}

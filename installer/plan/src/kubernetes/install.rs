@@ -1,0 +1,378 @@
+//! Profile and facts in, steps out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use installer_render::docker::{Component, certificate_files, certificates};
+use installer_render::kubernetes::{
+    Inputs, Kind, ObjectId, Rendered, Site, Workload, claims, render,
+};
+use installer_render::{Role, SecretName, SecretOrigin, base_of, label, secret_purposes};
+use installer_spec::{Profile, TargetChoice};
+
+use super::{
+    AUTHORITY, KubernetesAction, KubernetesFacts, LEASE, RECEIPT, SecretSource, TRUST,
+    applied_digest, capacity, certificate_secret, checks, namespace, volume,
+};
+use crate::certificate::{What, due};
+use crate::check::Finding;
+use crate::docker::Ownership;
+use crate::host::PlanError;
+use crate::plan::{Action, Change, Condition, Operation, Plan, Step};
+use crate::receipt::Owned;
+use crate::secret::{NewSecret, choose_secrets};
+use crate::storage::{Promise, StorageEstimate};
+
+/// A pod that has to be pulled over a slow line, and a vault that repairs a big catalogue, are up by
+/// then.
+const READY_SECONDS: u64 = 600;
+
+/// Version of each secret, and how it comes to be where it is not there yet.
+type Secrets = BTreeMap<String, (u32, Option<SecretOrigin>)>;
+
+/// Returns the steps that bring a cluster to the profile, in the order in which they are done.
+///
+/// `folder` is the profile's: relative paths in it start there.
+pub fn plan(
+    profile: &Profile,
+    folder: &Utf8Path,
+    facts: &KubernetesFacts,
+    promise: Promise,
+) -> Result<Plan, PlanError> {
+    match profile.target {
+        TargetChoice::Host => return Err(PlanError::Target { asked: "host" }),
+        TargetChoice::Docker => return Err(PlanError::Target { asked: "docker" }),
+        TargetChoice::Auto | TargetChoice::Kubernetes => {}
+    }
+    let secrets = choose_secrets(profile, &facts.secrets, &facts.rotate);
+    let (site, storage) = rendered(profile, folder, facts, &secrets);
+    let mut findings = checks::findings(profile, facts, &site, storage.as_ref(), promise);
+    findings.extend(capacity::findings(profile, facts, &site));
+
+    let mut draft = Draft {
+        profile,
+        facts,
+        secrets: &secrets,
+        steps: Vec::new(),
+        unchanged: 0,
+        owned: Owned::default(),
+    };
+    for rendered in &site.objects {
+        draft.object(rendered);
+    }
+    draft.certificates();
+    draft.workloads(&site.workloads);
+    draft.prune();
+    Ok(draft.finish(findings, storage))
+}
+
+/// Every object that the site has, as a cluster would be told of it.
+pub fn objects(profile: &Profile, folder: &Utf8Path, facts: &KubernetesFacts) -> Site {
+    let secrets = choose_secrets(profile, &facts.secrets, &facts.rotate);
+    rendered(profile, folder, facts, &secrets).0
+}
+
+/// The names of all objects that a plan for this profile may be about.
+pub fn names(profile: &Profile) -> BTreeSet<ObjectId> {
+    let versions = secret_purposes(profile)
+        .into_keys()
+        .map(|purpose| (purpose, 1));
+    let images = Component::ALL.map(|component| (component, String::new()));
+    let site = render(&Inputs {
+        profile,
+        folder: Utf8Path::new(""),
+        namespace: &namespace(&profile.site),
+        installation: "",
+        secrets: &versions.collect(),
+        images: &images.into(),
+        volumes: &BTreeMap::new(),
+    });
+    let rendered = site.objects.into_iter().map(|one| one.object.id);
+    let workloads = site.workloads.into_iter().map(|one| one.object.id);
+    rendered
+        .chain(workloads)
+        .chain(own_objects(profile))
+        .collect()
+}
+
+/// Objects that are made where they lie, and are not compared.
+fn own_objects(profile: &Profile) -> BTreeSet<ObjectId> {
+    let certified = certificates(profile);
+    let mut all: BTreeSet<_> = certified
+        .keys()
+        .map(|service| ObjectId::new(Kind::Secret, certificate_secret(service)))
+        .collect();
+    if !certified.is_empty() {
+        all.insert(ObjectId::new(Kind::Secret, AUTHORITY));
+        all.insert(ObjectId::new(Kind::ConfigMap, TRUST));
+    }
+    all
+}
+
+fn rendered(
+    profile: &Profile,
+    folder: &Utf8Path,
+    facts: &KubernetesFacts,
+    secrets: &Secrets,
+) -> (Site, Option<StorageEstimate>) {
+    let versions: BTreeMap<_, _> = secrets
+        .iter()
+        .map(|(purpose, (version, _))| (purpose.clone(), *version))
+        .collect();
+    let images: BTreeMap<Component, String> = facts
+        .images
+        .iter()
+        .map(|(component, image)| (*component, image.reference.clone()))
+        .collect();
+    let volumes: BTreeMap<String, u64> = claims(profile)
+        .into_iter()
+        .map(|claim| {
+            let bytes = volume::bytes(profile, facts, &claim);
+            (claim, bytes)
+        })
+        .collect();
+    let site = render(&Inputs {
+        profile,
+        folder,
+        namespace: &facts.namespace,
+        installation: &facts.installation,
+        secrets: &versions,
+        images: &images,
+        volumes: &volumes,
+    });
+    (site, volume::estimate(profile, facts, &volumes))
+}
+
+/// A plan in the making.
+struct Draft<'a> {
+    profile: &'a Profile,
+    facts: &'a KubernetesFacts,
+    secrets: &'a Secrets,
+    steps: Vec<Step>,
+    unchanged: usize,
+    owned: Owned,
+}
+
+impl Draft<'_> {
+    fn push(&mut self, change: Change, id: String, action: KubernetesAction) -> &mut Step {
+        self.steps.push(Step {
+            id,
+            change,
+            detail: Vec::new(),
+            action: Action::Kubernetes(action),
+            settle: None,
+        });
+        self.steps.last_mut().expect("invariant: just pushed")
+    }
+
+    /// How an object has to change, if at all. One that is not ours is an error finding.
+    fn compare(&mut self, rendered: &Rendered) -> Option<Change> {
+        let object = &rendered.object;
+        self.owned.objects.insert(object.id.clone());
+        let Some(fact) = self.facts.objects.get(&object.id) else {
+            return Some(Change::Add);
+        };
+        let wanted = applied_digest(object.id.kind, &object.value);
+        if matches!(fact.ownership, Ownership::Foreign(_)) {
+            None
+        } else if fact.applied.as_ref() == Some(&wanted) && !fact.ending {
+            self.unchanged += 1;
+            None
+        } else {
+            Some(Change::Change)
+        }
+    }
+
+    fn object(&mut self, rendered: &Rendered) {
+        for name in rendered.secrets.values() {
+            self.owned.secrets.insert(name.to_string());
+        }
+        let Some(change) = self.compare(rendered) else {
+            return;
+        };
+        let mut detail = Vec::new();
+        let mut sources = BTreeMap::new();
+        for (key, name) in &rendered.secrets {
+            let origin = self
+                .secrets
+                .get(&name.purpose)
+                .and_then(|(_, origin)| *origin);
+            if let Some(origin) = origin {
+                let new = NewSecret::of(name, origin, &BTreeMap::new());
+                detail.push(new.id);
+                let base = base_of(&name.purpose).and_then(|base| self.version_of(base));
+                let source = SecretSource {
+                    name: name.clone(),
+                    origin,
+                    login: new.login,
+                    base,
+                };
+                sources.insert(key.clone(), source);
+            }
+        }
+        let id = rendered.object.id.to_string();
+        let action = KubernetesAction::Apply {
+            object: rendered.object.clone(),
+            secrets: sources,
+        };
+        self.push(change, id, action).detail = detail;
+    }
+
+    /// The key of the version of a secret that is in force.
+    fn version_of(&self, purpose: &str) -> Option<String> {
+        let (version, _) = self.secrets.get(purpose)?;
+        let name = SecretName {
+            purpose: purpose.to_owned(),
+            version: *version,
+        };
+        Some(name.to_string())
+    }
+
+    fn labels(&self, service: &str) -> BTreeMap<String, String> {
+        [
+            (label::SITE, self.profile.site.as_str()),
+            (label::INSTALLATION, &self.facts.installation),
+            (label::SERVICE, service),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    fn certificates(&mut self) {
+        self.owned.objects.extend(own_objects(self.profile));
+        let facts = self.facts;
+        let wanted = certificates(self.profile);
+        let none = crate::access::AccessFacts::default();
+        let (due, unchanged) = due(wanted, self.profile, &facts.certificates, &none);
+        self.unchanged += unchanged;
+        for due in due {
+            let action = match due.what {
+                What::Authority => KubernetesAction::MakeAuthority {
+                    secret: AUTHORITY.to_owned(),
+                    trust: TRUST.to_owned(),
+                    labels: self.labels("site"),
+                },
+                What::Issued { service, names } => {
+                    let files = certificate_files(&service);
+                    KubernetesAction::IssueCertificate {
+                        names,
+                        authority: AUTHORITY.to_owned(),
+                        secret: certificate_secret(&service),
+                        certificate: files.certificate.to_owned(),
+                        key: files.key.to_owned(),
+                        labels: self.labels(&service),
+                        service,
+                    }
+                }
+                // `access` is an error finding here.
+                What::Own { .. } => continue,
+            };
+            self.push(due.change, due.id, action).detail = due.detail;
+        }
+    }
+
+    /// Stores have to answer before the vault starts; all others come up in any order.
+    fn workloads(&mut self, workloads: &[Workload]) {
+        let (stores, others): (Vec<_>, Vec<_>) =
+            workloads.iter().partition(|one| one.role == Role::Store);
+        for together in [stores, others] {
+            let mut awaited = BTreeSet::new();
+            for workload in together {
+                let component = workload.image.name().to_owned();
+                if let Some(image) = self.facts.images.get(&workload.image) {
+                    self.owned.images.insert(component, image.reference.clone());
+                }
+                if self.workload(workload) {
+                    awaited.insert(workload.service.clone());
+                }
+            }
+            if awaited.is_empty() {
+                continue;
+            }
+            if let Some(last) = self.steps.last_mut() {
+                last.settle = Some(Condition::RolledOut {
+                    names: awaited,
+                    deadline_seconds: READY_SECONDS,
+                });
+            }
+        }
+    }
+
+    /// Returns whether there is something to wait for.
+    fn workload(&mut self, workload: &Workload) -> bool {
+        let rendered = Rendered {
+            object: workload.object.clone(),
+            secrets: BTreeMap::new(),
+        };
+        let before = self.unchanged;
+        let change = self.compare(&rendered);
+        let fact = self.facts.objects.get(&workload.object.id);
+        let id = workload.object.id.to_string();
+        let (change, id) = match change {
+            Some(change) => (change, id),
+            // It was applied and is not well yet: a run that ended early, or one to be waited for.
+            None if self.unchanged > before && fact.is_some_and(|fact| !fact.ready) => {
+                self.unchanged = before;
+                (Change::Change, format!("{id} (not ready yet)"))
+            }
+            None => return false,
+        };
+        let action = KubernetesAction::Apply {
+            object: rendered.object,
+            secrets: BTreeMap::new(),
+        };
+        self.push(change, id, action);
+        true
+    }
+
+    /// What nothing wants any more, dependents first. Claims stay: there may be footage in them.
+    fn prune(&mut self) {
+        let kept: Vec<_> = self
+            .facts
+            .objects
+            .iter()
+            .filter(|(id, fact)| {
+                id.kind == Kind::PersistentVolumeClaim && fact.ownership == Ownership::Ours
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        self.owned.objects.extend(kept);
+        let unwanted: Vec<_> = self
+            .facts
+            .objects
+            .iter()
+            .filter(|(id, fact)| {
+                fact.ownership == Ownership::Ours
+                    && !self.owned.objects.contains(id)
+                    && !is_of_run(id)
+            })
+            .map(|(id, fact)| (id.clone(), fact.uid.clone()))
+            .collect();
+        for (id, uid) in unwanted.into_iter().rev() {
+            let name = id.to_string();
+            self.push(Change::Remove, name, KubernetesAction::Delete { id, uid });
+        }
+    }
+
+    fn finish(self, findings: Vec<Finding>, storage: Option<StorageEstimate>) -> Plan {
+        Plan {
+            format: 1,
+            operation: Operation::Install,
+            site: self.profile.site.clone(),
+            target: "kubernetes".to_owned(),
+            machine: self.facts.cluster.id.clone(),
+            data: Utf8PathBuf::from(&self.facts.namespace),
+            steps: self.steps,
+            unchanged: self.unchanged,
+            owned: self.owned,
+            findings,
+            storage,
+            rates: self.facts.cameras.clone(),
+        }
+    }
+}
+
+/// The receipt and the lock: they come and go with runs, not with the profile.
+pub(super) fn is_of_run(id: &ObjectId) -> bool {
+    id.kind == Kind::Secret && [RECEIPT, LEASE].contains(&id.name.as_str())
+}

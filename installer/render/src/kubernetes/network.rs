@@ -1,0 +1,239 @@
+//! Who may talk to whom: nobody to anybody, and then these few.
+
+use std::net::IpAddr;
+
+use installer_spec::{Broker, Catalogue, Database, EventSink, Profile, Provider, Source};
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+    NetworkPolicyPort, NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use url::Url;
+
+use super::site::{NAMESPACE_NAME, agents, listens, selector};
+use super::{Inputs, Kind, Object, manifest};
+use crate::configuration::{Role, agent_of, cameras_of};
+use crate::docker::{CAMERA_PORT, Container, VAULT_PORT};
+use crate::stores;
+
+const DNS_PORT: u16 = 53;
+/// Where node-local caches of names listen.
+const LINK_LOCAL: &str = "169.254.0.0/16";
+/// A host that is named, not numbered, may be anywhere.
+const ANYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
+
+pub(super) fn policies(inputs: &Inputs<'_>, containers: &[Container]) -> Vec<Object> {
+    let mut deny: NetworkPolicy = manifest(include_str!(
+        "../../../../manifests/kubernetes/default-deny.yaml"
+    ));
+    deny.metadata.labels = Some(inputs.labels("site"));
+    let mut all = vec![inputs.object(Kind::NetworkPolicy, "default-deny", &deny)];
+    all.extend(containers.iter().map(|container| policy(inputs, container)));
+    all
+}
+
+/// The policy of one service's pods.
+fn policy(inputs: &Inputs<'_>, container: &Container) -> Object {
+    let name = &container.service;
+    let egress = match container.role {
+        Role::Agent => of_agent(inputs, name),
+        Role::Vault => of_vault(inputs),
+        Role::TestCamera | Role::Store => Vec::new(),
+    };
+    let callers = callers(inputs, container);
+    let ingress = listens(container)
+        .filter(|_| !callers.is_empty())
+        .map(|port| NetworkPolicyIngressRule {
+            from: Some(callers),
+            ports: Some(vec![tcp(port)]),
+        });
+    let mut types = Vec::new();
+    if ingress.is_some() {
+        types.push("Ingress".to_owned());
+    }
+    if !egress.is_empty() {
+        types.push("Egress".to_owned());
+    }
+    let mut policy = NetworkPolicy::default();
+    policy.metadata.labels = Some(inputs.labels(name));
+    policy.spec = Some(NetworkPolicySpec {
+        pod_selector: Some(selects(inputs, name)),
+        ingress: ingress.map(|rule| vec![rule]),
+        egress: (!egress.is_empty()).then_some(egress),
+        policy_types: Some(types),
+    });
+    inputs.object(Kind::NetworkPolicy, name, &policy)
+}
+
+/// The pods that may connect to a service.
+fn callers(inputs: &Inputs<'_>, container: &Container) -> Vec<NetworkPolicyPeer> {
+    let profile = inputs.profile;
+    match container.role {
+        Role::Agent => Vec::new(),
+        Role::Vault => agents(profile).map(|agent| pods(inputs, &agent)).collect(),
+        Role::Store => vec![pods(inputs, "vault")],
+        Role::TestCamera => profile
+            .cameras
+            .iter()
+            .filter(|camera| container.service == format!("camera-{}", camera.name))
+            .map(|camera| pods(inputs, &agent_of(profile, camera)))
+            .collect(),
+    }
+}
+
+fn of_agent(inputs: &Inputs<'_>, agent: &str) -> Vec<NetworkPolicyEgressRule> {
+    let profile = inputs.profile;
+    let mut rules = vec![dns()];
+    if profile.storage.keeper == installer_spec::Keeper::Vault {
+        rules.push(to(vec![pods(inputs, "vault")], VAULT_PORT));
+    }
+    for camera in cameras_of(profile, agent) {
+        match &camera.source {
+            Source::Test(_) => {
+                let peer = pods(inputs, &format!("camera-{}", camera.name));
+                rules.push(to(vec![peer], CAMERA_PORT));
+            }
+            Source::Rtsp { main, sub, .. } => {
+                for url in [Some(main), sub.as_ref()].into_iter().flatten() {
+                    let rule = to_url(url);
+                    if !rules.contains(&rule) {
+                        rules.push(rule);
+                    }
+                }
+            }
+        }
+    }
+    rules
+}
+
+fn of_vault(inputs: &Inputs<'_>) -> Vec<NetworkPolicyEgressRule> {
+    let profile = inputs.profile;
+    let mut rules = vec![dns()];
+    let stores = stores(profile).into_iter();
+    rules.extend(stores.map(|store| to(vec![pods(inputs, store.name())], store.port())));
+    for rule in outside(profile) {
+        if !rules.contains(&rule) {
+            rules.push(rule);
+        }
+    }
+    rules
+}
+
+/// Ways out of the cluster that the vault needs.
+fn outside(profile: &Profile) -> Vec<NetworkPolicyEgressRule> {
+    let mut rules = Vec::new();
+    if let Provider::S3(s3) = &profile.storage.provider {
+        rules.push(match &s3.endpoint {
+            Some(url) => to_url(url),
+            None => to(anywhere(), 443),
+        });
+    }
+    if let Catalogue::Mongodb(Database::External { address, .. }) = &profile.catalogue {
+        for host in &address.hosts {
+            let (name, port) = host.rsplit_once(':').unwrap_or((host, "27017"));
+            rules.push(to(host_peers(name), port.parse().unwrap_or(27017)));
+        }
+    }
+    for sink in &profile.events {
+        match sink {
+            EventSink::Webhook { url }
+            | EventSink::Mqtt {
+                broker: Broker::External { url, .. },
+                ..
+            }
+            | EventSink::Amqp {
+                broker: Broker::External { url, .. },
+                ..
+            } => rules.push(to_url(url)),
+            EventSink::Mqtt { .. } | EventSink::Amqp { .. } => {}
+        }
+    }
+    rules
+}
+
+fn to_url(url: &Url) -> NetworkPolicyEgressRule {
+    let usual = match url.scheme() {
+        "rtsp" => 554,
+        "rtsps" => 322,
+        "mqtt" => 1883,
+        "mqtts" => 8883,
+        "amqp" => 5672,
+        "amqps" => 5671,
+        "http" => 80,
+        _ => 443,
+    };
+    let port = url.port_or_known_default().unwrap_or(usual);
+    to(host_peers(url.host_str().unwrap_or_default()), port)
+}
+
+fn host_peers(host: &str) -> Vec<NetworkPolicyPeer> {
+    let plain = host.trim_start_matches('[').trim_end_matches(']');
+    match plain.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => vec![block(&format!("{address}/32"))],
+        Ok(IpAddr::V6(address)) => vec![block(&format!("{address}/128"))],
+        Err(_) => anywhere(),
+    }
+}
+
+fn anywhere() -> Vec<NetworkPolicyPeer> {
+    ANYWHERE.map(block).to_vec()
+}
+
+fn block(cidr: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        ip_block: Some(IPBlock {
+            cidr: cidr.to_owned(),
+            except: None,
+        }),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+fn selects(inputs: &Inputs<'_>, service: &str) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(selector(inputs, service)),
+        match_expressions: None,
+    }
+}
+
+fn pods(inputs: &Inputs<'_>, service: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        pod_selector: Some(selects(inputs, service)),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+fn to(peers: Vec<NetworkPolicyPeer>, port: u16) -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule {
+        to: Some(peers),
+        ports: Some(vec![tcp(port)]),
+    }
+}
+
+fn tcp(port: u16) -> NetworkPolicyPort {
+    over("TCP", port)
+}
+
+fn over(protocol: &str, port: u16) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        protocol: Some(protocol.to_owned()),
+        port: Some(IntOrString::Int(i32::from(port))),
+        end_port: None,
+    }
+}
+
+/// Names are asked for at the cluster's own server, or at a cache on the node.
+fn dns() -> NetworkPolicyEgressRule {
+    let servers = NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector {
+            match_labels: Some([(NAMESPACE_NAME.to_owned(), "kube-system".to_owned())].into()),
+            match_expressions: None,
+        }),
+        ..NetworkPolicyPeer::default()
+    };
+    NetworkPolicyEgressRule {
+        to: Some(vec![servers, block(LINK_LOCAL)]),
+        ports: Some(vec![over("UDP", DNS_PORT), over("TCP", DNS_PORT)]),
+    }
+}

@@ -1,0 +1,303 @@
+//! The objects that are there once: the namespace and its rules, configuration, claims.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use installer_spec::{Keeper, Profile, Provider};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::core::v1::{
+    Namespace, PersistentVolumeClaim, ResourceQuota, Secret, Service, ServiceAccount, ServicePort,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::{Value, json};
+
+use super::{Inputs, Kind, Rendered, Site, Workload, manifest, network, workload};
+use crate::configuration::{Role, agent_of, service_names};
+use crate::docker::{self, CAMERA_PORT, Container, VAULT_PORT};
+use crate::{Layout, SecretName, Store, label, stores};
+
+/// Label of every namespace, with its own name.
+pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// The Secret with the keys that agents and vault share.
+const VAULT_KEYS: &str = "vault-keys";
+
+/// The claim of the vault.
+pub(super) const VAULT_CLAIM: &str = "vault";
+
+/// Paths as they are in the site's data, wherever that is.
+pub(super) fn layout() -> Layout {
+    Layout::with_control("")
+}
+
+/// The Secret in which a secret of this purpose is kept: that of the service it belongs to.
+pub fn secret_home(profile: &Profile, purpose: &str) -> String {
+    if ["vault-access-key", "vault-secret-key"].contains(&purpose) {
+        return VAULT_KEYS.to_owned();
+    }
+    if let Some(agent) = purpose
+        .strip_suffix("-token")
+        .filter(|s| *s != "vault-admin")
+    {
+        return agent.to_owned();
+    }
+    let of_camera = profile
+        .cameras
+        .iter()
+        .find(|camera| crate::camera_secret(&camera.name) == purpose);
+    if let Some(camera) = of_camera {
+        return agent_of(profile, camera);
+    }
+    let of_store = Store::ALL
+        .into_iter()
+        .find(|store| purpose.starts_with(&format!("{}-", store.name())));
+    of_store.map_or("vault", Store::name).to_owned()
+}
+
+pub(super) fn claims(profile: &Profile) -> BTreeSet<String> {
+    if profile.storage.keeper != Keeper::Vault {
+        return BTreeSet::new();
+    }
+    let mut claims: BTreeSet<_> = stores(profile)
+        .into_iter()
+        .map(|store| store.name().to_owned())
+        .collect();
+    claims.insert(VAULT_CLAIM.to_owned());
+    claims
+}
+
+pub(super) fn render(inputs: &Inputs<'_>) -> Site {
+    let model = docker::render(&docker::Inputs {
+        profile: inputs.profile,
+        folder: inputs.folder,
+        secrets: inputs.secrets,
+        buffer_bytes: Some(workload::BUFFER_BYTES / 10 * 9),
+    });
+    let plain = |object| Rendered {
+        object,
+        secrets: BTreeMap::new(),
+    };
+    let mut objects = vec![plain(namespace(inputs))];
+    objects.extend(admission(inputs).map(plain));
+    objects.push(plain(quota(inputs, &model.containers)));
+    let roles: BTreeSet<Role> = model.containers.iter().map(|c| c.role).collect();
+    objects.extend(roles.into_iter().map(|role| plain(account(inputs, role))));
+    objects.extend(
+        network::policies(inputs, &model.containers)
+            .into_iter()
+            .map(plain),
+    );
+    objects.extend(secrets(inputs, &model.containers));
+    objects.extend(
+        claims(inputs.profile)
+            .into_iter()
+            .map(|name| plain(claim(inputs, &name))),
+    );
+    objects.extend(
+        model
+            .containers
+            .iter()
+            .filter_map(|c| service(inputs, c))
+            .map(plain),
+    );
+    let workloads = model.containers.iter().filter_map(|container| {
+        Some(Workload {
+            service: container.service.clone(),
+            role: container.role,
+            image: container.image,
+            object: workload::deployment(inputs, container)?,
+        })
+    });
+    Site {
+        workloads: workloads.collect(),
+        objects,
+    }
+}
+
+fn namespace(inputs: &Inputs<'_>) -> super::Object {
+    let mut namespace: Namespace = manifest(include_str!(
+        "../../../../manifests/kubernetes/namespace.yaml"
+    ));
+    let labels = namespace.metadata.labels.get_or_insert_default();
+    labels.extend(inputs.labels("site"));
+    inputs.object(Kind::Namespace, inputs.namespace, &namespace)
+}
+
+fn admission(inputs: &Inputs<'_>) -> [super::Object; 2] {
+    let name = inputs.namespace;
+    let mut policy: ValidatingAdmissionPolicy = manifest(include_str!(
+        "../../../../manifests/kubernetes/admission-policy.yaml"
+    ));
+    policy.metadata.labels = Some(inputs.labels("site"));
+    if let Some(spec) = &mut policy.spec {
+        spec.match_constraints
+            .get_or_insert_default()
+            .namespace_selector = Some(LabelSelector {
+            match_labels: Some([(NAMESPACE_NAME.to_owned(), name.to_owned())].into()),
+            match_expressions: None,
+        });
+        if !inputs.images.values().all(|image| image.contains('@')) {
+            let rules = spec.validations.get_or_insert_default();
+            rules.retain(|rule| !rule.expression.contains("sha256"));
+        }
+    }
+    let mut binding: ValidatingAdmissionPolicyBinding = manifest(include_str!(
+        "../../../../manifests/kubernetes/admission-binding.yaml"
+    ));
+    binding.metadata.labels = Some(inputs.labels("site"));
+    if let Some(spec) = &mut binding.spec {
+        spec.policy_name = Some(name.to_owned());
+    }
+    [
+        inputs.object(Kind::ValidatingAdmissionPolicy, name, &policy),
+        inputs.object(Kind::ValidatingAdmissionPolicyBinding, name, &binding),
+    ]
+}
+
+/// A lost node's pods count until it is back or gone, so there may be two of each for a while.
+fn quota(inputs: &Inputs<'_>, containers: &[Container]) -> super::Object {
+    let mut quota: ResourceQuota = manifest(include_str!(
+        "../../../../manifests/kubernetes/resource-quota.yaml"
+    ));
+    quota.metadata.labels = Some(inputs.labels("site"));
+    let hard = quota
+        .spec
+        .get_or_insert_default()
+        .hard
+        .get_or_insert_default();
+    let mut limit = |what: &str, count: usize| {
+        hard.insert(what.to_owned(), Quantity(count.to_string()));
+    };
+    limit("pods", 2 * containers.len() + 4);
+    limit("persistentvolumeclaims", claims(inputs.profile).len());
+    inputs.object(Kind::ResourceQuota, "site", &quota)
+}
+
+/// Name of a role's service account, and of the role in labels.
+pub(super) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Store => "store",
+        Role::Vault => "vault",
+        Role::TestCamera => "test-camera",
+        Role::Agent => "agent",
+    }
+}
+
+fn account(inputs: &Inputs<'_>, role: Role) -> super::Object {
+    let name = role_name(role);
+    let mut account: ServiceAccount = manifest(include_str!(
+        "../../../../manifests/kubernetes/service-account.yaml"
+    ));
+    account.metadata.labels = Some(inputs.labels(name));
+    inputs.object(Kind::ServiceAccount, name, &account)
+}
+
+fn claim(inputs: &Inputs<'_>, name: &str) -> super::Object {
+    let mut claim: PersistentVolumeClaim =
+        manifest(include_str!("../../../../manifests/kubernetes/claim.yaml"));
+    claim.metadata.labels = Some(inputs.labels(name));
+    let bytes = inputs.volumes.get(name).copied().unwrap_or_default();
+    let requests = claim
+        .spec
+        .get_or_insert_default()
+        .resources
+        .get_or_insert_default()
+        .requests
+        .get_or_insert_default();
+    requests.insert("storage".to_owned(), workload::bytes(bytes));
+    inputs.object(Kind::PersistentVolumeClaim, name, &claim)
+}
+
+/// One Secret for each service: its configuration, and the secrets that it is the home of.
+fn secrets(inputs: &Inputs<'_>, containers: &[Container]) -> Vec<Rendered> {
+    let mut homes: BTreeMap<String, (BTreeMap<String, Value>, BTreeMap<String, SecretName>)> =
+        BTreeMap::new();
+    for container in containers {
+        if let Some(config) = &container.config {
+            let name = config.path.file_name().unwrap_or_default();
+            let (data, _) = homes.entry(container.service.clone()).or_default();
+            let text = workload::base64(config.contents.as_bytes());
+            data.insert(name.to_owned(), text.into());
+        }
+    }
+    for (purpose, version) in inputs.secrets {
+        let name = SecretName {
+            purpose: purpose.clone(),
+            version: *version,
+        };
+        let home = secret_home(inputs.profile, purpose);
+        let (data, names) = homes.entry(home).or_default();
+        data.insert(name.to_string(), Value::Null);
+        names.insert(name.to_string(), name);
+    }
+    let render = |(name, (data, secrets)): (String, (BTreeMap<_, _>, BTreeMap<_, _>))| {
+        let secret = Secret {
+            type_: Some("Opaque".to_owned()),
+            ..Secret::default()
+        };
+        let mut object = inputs.object(Kind::Secret, &name, &secret);
+        object.value["metadata"]["labels"] = json!(inputs.labels(&name));
+        object.value["data"] = json!(data);
+        Rendered { object, secrets }
+    };
+    homes.into_iter().map(render).collect()
+}
+
+/// Where others in the cluster reach a service; agents are reached by nobody.
+fn service(inputs: &Inputs<'_>, container: &Container) -> Option<super::Object> {
+    let name = &container.service;
+    let port = listens(container)?;
+    let mut service: Service = manifest(include_str!(
+        "../../../../manifests/kubernetes/service.yaml"
+    ));
+    service.metadata.labels = Some(inputs.labels(name));
+    let spec = service.spec.get_or_insert_default();
+    spec.selector = Some(selector(inputs, name));
+    spec.ports = Some(vec![ServicePort {
+        name: Some(role_name(container.role).to_owned()),
+        port: i32::from(port),
+        protocol: Some("TCP".to_owned()),
+        target_port: Some(IntOrString::Int(i32::from(port))),
+        ..ServicePort::default()
+    }]);
+    Some(inputs.object(Kind::Service, name, &service))
+}
+
+/// The port at which a container takes connections from others.
+pub(super) fn listens(container: &Container) -> Option<u16> {
+    match container.role {
+        Role::Agent => None,
+        Role::Vault => Some(VAULT_PORT),
+        Role::TestCamera => Some(CAMERA_PORT),
+        Role::Store => Store::ALL
+            .into_iter()
+            .find(|store| store.name() == container.service)
+            .map(Store::port),
+    }
+}
+
+/// What finds the pods of one service.
+pub(super) fn selector(inputs: &Inputs<'_>, service: &str) -> BTreeMap<String, String> {
+    [
+        (label::SITE, inputs.profile.site.as_str()),
+        (label::SERVICE, service),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// Whether the vault keeps its footage in its own claim.
+pub(super) fn keeps_in_claim(profile: &Profile) -> bool {
+    profile.storage.provider == Provider::Filesystem
+}
+
+/// The agents of a site.
+pub(super) fn agents(profile: &Profile) -> impl Iterator<Item = String> {
+    service_names(profile)
+        .into_iter()
+        .filter(|(_, role)| *role == Role::Agent)
+        .map(|(name, _)| name)
+}
