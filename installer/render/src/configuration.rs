@@ -29,27 +29,53 @@ pub enum Role {
     Agent,
 }
 
-/// The services of a site in starting order, by name and role; its [`stores`](crate::stores()) come
-/// before them.
-pub fn service_names(profile: &Profile) -> Vec<(String, Role)> {
-    let mut names = Vec::new();
+/// A service of a site and the cameras that it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Assignment<'a> {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) cameras: Vec<&'a Camera>,
+}
+
+/// The services of a site in starting order; its [`stores`](crate::stores()) come before them.
+pub(crate) fn assignments(profile: &Profile) -> Vec<Assignment<'_>> {
+    let mut services = Vec::new();
+    let mut add = |name: String, role, cameras| {
+        services.push(Assignment {
+            name,
+            role,
+            cameras,
+        });
+    };
     if profile.storage.keeper == Keeper::Vault {
-        names.push(("vault".to_owned(), Role::Vault));
+        add("vault".to_owned(), Role::Vault, Vec::new());
     }
     for camera in &profile.cameras {
         if matches!(camera.source, Source::Test(_)) {
-            names.push((format!("camera-{}", camera.name), Role::TestCamera));
+            let name = format!("camera-{}", camera.name);
+            add(name, Role::TestCamera, vec![camera]);
         }
     }
     match profile.agents.isolation {
-        Isolation::Group => names.push(("agent".to_owned(), Role::Agent)),
+        Isolation::Group => {
+            let cameras = profile.cameras.iter().collect();
+            add("agent".to_owned(), Role::Agent, cameras);
+        }
         Isolation::Camera => {
             for camera in &profile.cameras {
-                names.push((agent_of(profile, camera), Role::Agent));
+                add(agent_of(profile, camera), Role::Agent, vec![camera]);
             }
         }
     }
-    names
+    services
+}
+
+/// The same, by name and role.
+pub fn service_names(profile: &Profile) -> Vec<(String, Role)> {
+    let services = assignments(profile).into_iter();
+    services
+        .map(|service| (service.name, service.role))
+        .collect()
 }
 
 /// The service that records a camera.
@@ -186,18 +212,10 @@ pub(crate) fn vault_config(place: &impl Placement, service: &str) -> VaultConfig
     }
 }
 
-/// The cameras that an agent service records.
-pub(crate) fn cameras_of<'a>(profile: &'a Profile, service: &str) -> Vec<&'a Camera> {
-    let mine = |camera: &&Camera| {
-        profile.agents.isolation == Isolation::Group || service == format!("agent-{}", camera.name)
-    };
-    profile.cameras.iter().filter(mine).collect()
-}
-
 /// What an agent is told.
-pub(crate) fn agent_config(place: &impl Placement, service: &str) -> AgentConfig {
+pub(crate) fn agent_config(place: &impl Placement, service: &Assignment<'_>) -> AgentConfig {
     let profile = place.profile();
-    let cameras = cameras_of(profile, service);
+    let (service, cameras) = (service.name.as_str(), &service.cameras);
     let has_vault = profile.storage.keeper == Keeper::Vault;
     let agents = match profile.agents.isolation {
         Isolation::Group => 1,
@@ -228,7 +246,7 @@ pub(crate) fn agent_config(place: &impl Placement, service: &str) -> AgentConfig
             tls: None,
         },
         cameras: cameras
-            .into_iter()
+            .iter()
             .map(|camera| camera_config(place, camera))
             .collect(),
         retention,
@@ -276,15 +294,6 @@ fn camera_config(place: &impl Placement, camera: &Camera) -> CameraConfig {
             longest_ms: millis(camera.record.longest),
         },
     }
-}
-
-/// The test camera of a service `camera-NAME`.
-pub(crate) fn test_camera_of<'a>(profile: &'a Profile, service: &str) -> &'a Camera {
-    profile
-        .cameras
-        .iter()
-        .find(|camera| service == format!("camera-{}", camera.name))
-        .expect("invariant: the service was named after a camera")
 }
 
 /// Memory that an agent may take: a 20 s pre-roll at 8 Mbit/s, a 4K key-frame decoder and room to

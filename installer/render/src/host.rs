@@ -12,8 +12,8 @@ use vault_api::Identity;
 
 use crate::access::{ACCESS, acme_folder};
 use crate::configuration::{
-    Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
-    agent_memory_mib, camera_secret, json, service_names, test_camera_of, vault_config,
+    Assignment, Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB,
+    agent_config, agent_memory_mib, assignments, camera_secret, json, vault_config,
 };
 use crate::{Layout, SecretName};
 
@@ -74,12 +74,12 @@ pub struct Inputs<'a> {
 
 /// The site's services in starting order, with their files.
 pub fn render(inputs: &Inputs<'_>) -> Vec<Service> {
-    service_names(inputs.profile)
+    assignments(inputs.profile)
         .into_iter()
-        .filter_map(|(name, role)| match role {
-            Role::Vault => Some(vault(inputs, name)),
-            Role::TestCamera => Some(test_camera(inputs, name)),
-            Role::Agent => Some(agent(inputs, name)),
+        .filter_map(|one| match one.role {
+            Role::Vault => Some(vault(inputs, one.name)),
+            Role::TestCamera => Some(test_camera(inputs, one)),
+            Role::Agent => Some(agent(inputs, one)),
             Role::Store => None,
         })
         .collect()
@@ -191,8 +191,12 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Service {
     }
 }
 
-fn test_camera(inputs: &Inputs<'_>, name: String) -> Service {
-    let camera = test_camera_of(inputs.profile, &name);
+fn test_camera(inputs: &Inputs<'_>, assigned: Assignment<'_>) -> Service {
+    let name = assigned.name;
+    let camera = assigned
+        .cameras
+        .first()
+        .expect("invariant: a test camera plays one camera");
     let source = match &camera.source {
         Source::Test(TestSource::File(path)) => inputs.folder.join(path).into_string(),
         _ => "scene".to_owned(),
@@ -223,9 +227,10 @@ fn test_camera(inputs: &Inputs<'_>, name: String) -> Service {
     }
 }
 
-fn agent(inputs: &Inputs<'_>, name: String) -> Service {
+fn agent(inputs: &Inputs<'_>, assigned: Assignment<'_>) -> Service {
     let layout = inputs.layout;
-    let config = agent_config(inputs, &name);
+    let config = agent_config(inputs, &assigned);
+    let name = assigned.name;
     let path = layout.service_config(&name);
     Service {
         role: Role::Agent,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_render::docker::{Component, certificate_files, certificates};
 use installer_render::kubernetes::{
-    Inputs, Kind, ObjectId, Rendered, Site, Workload, claims, render,
+    Inputs, Kind, Object, ObjectId, Rendered, Site, Workload, claims, labels, render,
 };
-use installer_render::{Role, SecretName, SecretOrigin, base_of, label, secret_purposes};
+use installer_render::{Role, SecretName, SecretOrigin, base_of, secret_purposes};
 use installer_spec::{Profile, TargetChoice};
 
 use super::{
@@ -57,11 +57,11 @@ pub fn plan(
         unchanged: 0,
         owned: Owned::default(),
     };
-    for rendered in &site.objects {
+    for rendered in site.objects {
         draft.object(rendered);
     }
     draft.certificates();
-    draft.workloads(&site.workloads);
+    draft.workloads(site.workloads);
     draft.prune();
     Ok(draft.finish(findings, storage))
 }
@@ -166,8 +166,7 @@ impl Draft<'_> {
     }
 
     /// How an object has to change, if at all. One that is not ours is an error finding.
-    fn compare(&mut self, rendered: &Rendered) -> Option<Change> {
-        let object = &rendered.object;
+    fn compare(&mut self, object: &Object) -> Option<Change> {
         self.owned.objects.insert(object.id.clone());
         let Some(fact) = self.facts.objects.get(&object.id) else {
             return Some(Change::Add);
@@ -183,11 +182,11 @@ impl Draft<'_> {
         }
     }
 
-    fn object(&mut self, rendered: &Rendered) {
+    fn object(&mut self, rendered: Rendered) {
         for name in rendered.secrets.values() {
             self.owned.secrets.insert(name.to_string());
         }
-        let Some(change) = self.compare(rendered) else {
+        let Some(change) = self.compare(&rendered.object) else {
             return;
         };
         let mut detail = Vec::new();
@@ -212,7 +211,7 @@ impl Draft<'_> {
         }
         let id = rendered.object.id.to_string();
         let action = KubernetesAction::Apply {
-            object: rendered.object.clone(),
+            object: rendered.object,
             secrets: sources,
         };
         self.push(change, id, action).detail = detail;
@@ -229,13 +228,7 @@ impl Draft<'_> {
     }
 
     fn labels(&self, service: &str) -> BTreeMap<String, String> {
-        [
-            (label::SITE, self.profile.site.as_str()),
-            (label::INSTALLATION, &self.facts.installation),
-            (label::SERVICE, service),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+        labels(&self.profile.site, &self.facts.installation, service)
     }
 
     fn certificates(&mut self) {
@@ -272,9 +265,10 @@ impl Draft<'_> {
     }
 
     /// Stores have to answer before the vault starts; all others come up in any order.
-    fn workloads(&mut self, workloads: &[Workload]) {
-        let (stores, others): (Vec<_>, Vec<_>) =
-            workloads.iter().partition(|one| one.role == Role::Store);
+    fn workloads(&mut self, workloads: Vec<Workload>) {
+        let (stores, others): (Vec<_>, Vec<_>) = workloads
+            .into_iter()
+            .partition(|one| one.role == Role::Store);
         for together in [stores, others] {
             let mut awaited = BTreeSet::new();
             for workload in together {
@@ -282,8 +276,9 @@ impl Draft<'_> {
                 if let Some(image) = self.facts.images.get(&workload.image) {
                     self.owned.images.insert(component, image.reference.clone());
                 }
+                let service = workload.service.clone();
                 if self.workload(workload) {
-                    awaited.insert(workload.service.clone());
+                    awaited.insert(service);
                 }
             }
             if awaited.is_empty() {
@@ -299,13 +294,9 @@ impl Draft<'_> {
     }
 
     /// Returns whether there is something to wait for.
-    fn workload(&mut self, workload: &Workload) -> bool {
-        let rendered = Rendered {
-            object: workload.object.clone(),
-            secrets: BTreeMap::new(),
-        };
+    fn workload(&mut self, workload: Workload) -> bool {
         let before = self.unchanged;
-        let change = self.compare(&rendered);
+        let change = self.compare(&workload.object);
         let fact = self.facts.objects.get(&workload.object.id);
         let id = workload.object.id.to_string();
         let (change, id) = match change {
@@ -318,7 +309,7 @@ impl Draft<'_> {
             None => return false,
         };
         let action = KubernetesAction::Apply {
-            object: rendered.object,
+            object: workload.object,
             secrets: BTreeMap::new(),
         };
         self.push(change, id, action);

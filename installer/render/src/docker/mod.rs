@@ -16,9 +16,9 @@ use vault_api::Identity;
 
 use crate::access::{ACCESS, access_certificate, acme_folder};
 use crate::configuration::{
-    Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB, agent_config,
-    agent_memory_mib, agent_of, camera_secret, cameras_of, json, secret_purposes, service_names,
-    test_camera_of, vault_config,
+    Assignment, Placement, RenderedFile, Role, TEST_CAMERA_MEMORY_MIB, VAULT_MEMORY_MIB,
+    agent_config, agent_memory_mib, agent_of, assignments, camera_secret, json, service_names,
+    vault_config,
 };
 use crate::store::is_of_vault;
 use crate::{Layout, SecretName, Store};
@@ -85,6 +85,8 @@ pub struct Container {
     pub service: String,
     pub role: Role,
     pub image: Component,
+    /// Names of the cameras that it records or plays.
+    pub cameras: Vec<String>,
     /// Arguments of the image's entry point.
     pub command: Vec<String>,
     /// Names of files and settings; never a secret.
@@ -179,7 +181,7 @@ pub struct Inputs<'a> {
     pub profile: &'a Profile,
     /// The profile's folder: relative paths start there.
     pub folder: &'a Utf8Path,
-    /// Version in force by purpose; one for each of [`secret_purposes`].
+    /// Version in force by purpose; one for each of [`crate::secret_purposes`].
     pub secrets: &'a BTreeMap<String, u32>,
     /// Bytes that one camera's footage may take at its agent while it waits for the vault; absent,
     /// the disk is the limit.
@@ -200,11 +202,11 @@ pub fn render(inputs: &Inputs<'_>) -> Site {
         .iter()
         .map(|store| stores::container(inputs, *store))
         .collect();
-    let services = service_names(inputs.profile).into_iter();
-    containers.extend(services.filter_map(|(name, role)| match role {
-        Role::Vault => Some(vault(inputs, name)),
-        Role::TestCamera => Some(test_camera(inputs, name)),
-        Role::Agent => Some(agent(inputs, name)),
+    let services = assignments(inputs.profile);
+    containers.extend(services.iter().filter_map(|service| match service.role {
+        Role::Vault => Some(vault(inputs, service.name.clone())),
+        Role::TestCamera => Some(test_camera(inputs, service)),
+        Role::Agent => Some(agent(inputs, service)),
         Role::Store => None,
     }));
     let mut networks = Vec::new();
@@ -214,13 +216,16 @@ pub fn render(inputs: &Inputs<'_>) -> Site {
             reach: Reach::Internal,
         });
     }
-    for (name, role) in service_names(inputs.profile) {
-        let reach = match role {
+    for service in services {
+        let reach = match service.role {
             // The vault is in its agents' networks; its own leads out, for webhooks.
             Role::Vault | Role::Agent => Reach::Outside,
             Role::TestCamera | Role::Store => continue,
         };
-        networks.push(Network { name, reach });
+        networks.push(Network {
+            name: service.name,
+            reach,
+        });
     }
     Site {
         networks,
@@ -329,12 +334,14 @@ fn mount(target: Utf8PathBuf, access: MountAccess) -> Mount {
     }
 }
 
-/// Secrets of one service: those whose purpose `wanted` says.
-fn secret_mounts(inputs: &Inputs<'_>, wanted: impl Fn(&str) -> bool) -> Vec<Mount> {
-    secret_purposes(inputs.profile)
-        .into_keys()
-        .filter(|purpose| wanted(purpose))
-        .map(|purpose| mount(inputs.secret(&purpose), MountAccess::Read))
+/// Secrets of one service, of those that the site has.
+fn secret_mounts<'a>(
+    inputs: &Inputs<'_>,
+    purposes: impl Iterator<Item = &'a String>,
+) -> Vec<Mount> {
+    purposes
+        .filter(|purpose| inputs.secrets.contains_key(*purpose))
+        .map(|purpose| mount(inputs.secret(purpose), MountAccess::Read))
         .collect()
 }
 
@@ -344,7 +351,8 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         contents: json(&vault_config(inputs, &name)),
     };
     let mut mounts = vec![mount(config.path.clone(), MountAccess::Read)];
-    mounts.extend(secret_mounts(inputs, is_of_vault));
+    let of_vault = inputs.secrets.keys().filter(|purpose| is_of_vault(purpose));
+    mounts.extend(secret_mounts(inputs, of_vault));
     // A folder, not its files: what is renewed in it is seen without a restart.
     mounts.push(mount(
         Inputs::layout().certificate(&name),
@@ -378,6 +386,7 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
     );
     Container {
         role: Role::Vault,
+        cameras: Vec::new(),
         image: Component::Vault,
         command: ["run", "--config", config.path.as_str()]
             .map(str::to_owned)
@@ -403,22 +412,20 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
     }
 }
 
-fn agent(inputs: &Inputs<'_>, name: String) -> Container {
+fn agent(inputs: &Inputs<'_>, service: &Assignment<'_>) -> Container {
+    let (name, cameras) = (service.name.clone(), &service.cameras);
     let config = RenderedFile {
         path: Inputs::layout().service_config(&name),
-        contents: json(&agent_config(inputs, &name)),
+        contents: json(&agent_config(inputs, service)),
     };
-    let cameras = cameras_of(inputs.profile, &name);
-    let token = format!("{name}-token");
-    let logins: Vec<_> = cameras.iter().map(|c| camera_secret(&c.name)).collect();
-    let keys = ["vault-access-key", "vault-secret-key"];
     let has_vault = inputs.profile.storage.keeper == Keeper::Vault;
+    let mut purposes: BTreeSet<_> = cameras.iter().map(|c| camera_secret(&c.name)).collect();
+    purposes.insert(format!("{name}-token"));
+    if has_vault {
+        purposes.extend(["vault-access-key", "vault-secret-key"].map(str::to_owned));
+    }
     let mut mounts = vec![mount(config.path.clone(), MountAccess::Read)];
-    mounts.extend(secret_mounts(inputs, |purpose| {
-        purpose == token
-            || logins.iter().any(|login| login == purpose)
-            || (has_vault && keys.contains(&purpose))
-    }));
+    mounts.extend(secret_mounts(inputs, purposes.iter()));
     if has_vault {
         mounts.push(mount(Inputs::layout().trust(), MountAccess::Read));
     }
@@ -426,6 +433,7 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Container {
     let count = u64::try_from(cameras.len()).unwrap_or(u64::MAX);
     Container {
         role: Role::Agent,
+        cameras: cameras.iter().map(|camera| camera.name.clone()).collect(),
         image: Component::Agent,
         command: ["run", "--config", config.path.as_str()]
             .map(str::to_owned)
@@ -450,8 +458,12 @@ fn agent(inputs: &Inputs<'_>, name: String) -> Container {
     }
 }
 
-fn test_camera(inputs: &Inputs<'_>, name: String) -> Container {
-    let camera = test_camera_of(inputs.profile, &name);
+fn test_camera(inputs: &Inputs<'_>, service: &Assignment<'_>) -> Container {
+    let name = service.name.clone();
+    let camera = service
+        .cameras
+        .first()
+        .expect("invariant: a test camera plays one camera");
     let login = inputs.secret(&camera_secret(&camera.name));
     let mut mounts = vec![mount(login.clone(), MountAccess::Read)];
     let source = match &camera.source {
@@ -481,6 +493,7 @@ fn test_camera(inputs: &Inputs<'_>, name: String) -> Container {
     let agent = agent_of(inputs.profile, camera);
     Container {
         role: Role::TestCamera,
+        cameras: vec![camera.name.clone()],
         image: Component::Agent,
         command: command.map(str::to_owned).to_vec(),
         environment: BTreeMap::new(),

@@ -93,6 +93,7 @@ fn base(store: Store, image: Component) -> Container {
     Container {
         service: store.name().to_owned(),
         role: Role::Store,
+        cameras: Vec::new(),
         image,
         command: Vec::new(),
         environment: BTreeMap::new(),

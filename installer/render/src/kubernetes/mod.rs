@@ -9,14 +9,13 @@ mod site;
 mod workload;
 
 pub use object::{Kind, Object, ObjectId};
-pub use site::secret_home;
+pub use site::{namespace, secret_home};
 pub use workload::BUFFER_BYTES;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8Path;
 use installer_spec::Profile;
-use k8s_openapi::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -87,28 +86,37 @@ pub fn claims(profile: &Profile) -> BTreeSet<String> {
 impl Inputs<'_> {
     /// Labels of an object that belongs to `service`.
     fn labels(&self, service: &str) -> BTreeMap<String, String> {
-        [
-            (label::SITE, self.profile.site.as_str()),
-            (label::INSTALLATION, self.installation),
-            (label::SERVICE, service),
-            ("app.kubernetes.io/part-of", "stakeout"),
-            ("app.kubernetes.io/instance", &self.profile.site),
-            ("app.kubernetes.io/name", service),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+        labels(&self.profile.site, self.installation, service)
     }
 
-    fn object<K: Resource + Serialize>(&self, kind: Kind, name: &str, typed: &K) -> Object {
-        let mut value = serde_json::to_value(typed).expect("invariant: plain data serialises");
-        if kind.is_namespaced() {
-            value["metadata"]["namespace"] = self.namespace.into();
-        }
-        value["metadata"]["name"] = name.into();
-        Object {
-            id: ObjectId::new(kind, name),
-            value,
-        }
+    fn object<K: Serialize>(&self, kind: Kind, name: &str, typed: &K) -> Object {
+        object(self.namespace, kind, name, typed)
+    }
+}
+
+/// The labels that everything of a site has.
+pub fn labels(site: &str, installation: &str, service: &str) -> BTreeMap<String, String> {
+    [
+        (label::SITE, site),
+        (label::INSTALLATION, installation),
+        (label::SERVICE, service),
+        ("app.kubernetes.io/part-of", "stakeout"),
+        ("app.kubernetes.io/instance", site),
+        ("app.kubernetes.io/name", service),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn object<K: Serialize>(namespace: &str, kind: Kind, name: &str, typed: &K) -> Object {
+    let mut value = serde_json::to_value(typed).expect("invariant: plain data serialises");
+    if kind.is_namespaced() {
+        value["metadata"]["namespace"] = namespace.into();
+    }
+    value["metadata"]["name"] = name.into();
+    Object {
+        id: ObjectId::new(kind, name),
+        value,
     }
 }
 

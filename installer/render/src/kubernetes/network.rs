@@ -1,8 +1,9 @@
 //! Who may talk to whom: nobody to anybody, and then these few.
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use installer_spec::{Broker, Catalogue, Database, EventSink, Profile, Provider, Source};
+use installer_spec::{Broker, Camera, Catalogue, Database, EventSink, Profile, Provider, Source};
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
     NetworkPolicyPort, NetworkPolicySpec,
@@ -11,9 +12,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use url::Url;
 
-use super::site::{NAMESPACE_NAME, agents, listens, selector};
+use super::site::{NAMESPACE_NAME, listens, role_selector, selector};
 use super::{Inputs, Kind, Object, manifest};
-use crate::configuration::{Role, agent_of, cameras_of};
+use crate::configuration::{Role, agent_of};
 use crate::docker::{CAMERA_PORT, Container, VAULT_PORT};
 use crate::stores;
 
@@ -29,19 +30,23 @@ pub(super) fn policies(inputs: &Inputs<'_>, containers: &[Container]) -> Vec<Obj
     ));
     deny.metadata.labels = Some(inputs.labels("site"));
     let mut all = vec![inputs.object(Kind::NetworkPolicy, "default-deny", &deny)];
-    all.extend(containers.iter().map(|container| policy(inputs, container)));
+    let cameras = inputs.profile.cameras.iter();
+    let cameras: Cameras<'_> = cameras.map(|one| (one.name.as_str(), one)).collect();
+    all.extend(containers.iter().map(|one| policy(inputs, one, &cameras)));
     all
 }
 
+type Cameras<'a> = HashMap<&'a str, &'a Camera>;
+
 /// The policy of one service's pods.
-fn policy(inputs: &Inputs<'_>, container: &Container) -> Object {
+fn policy(inputs: &Inputs<'_>, container: &Container, cameras: &Cameras<'_>) -> Object {
     let name = &container.service;
     let egress = match container.role {
-        Role::Agent => of_agent(inputs, name),
+        Role::Agent => of_agent(inputs, container, cameras),
         Role::Vault => of_vault(inputs),
         Role::TestCamera | Role::Store => Vec::new(),
     };
-    let callers = callers(inputs, container);
+    let callers = callers(inputs, container, cameras);
     let ingress = listens(container)
         .filter(|_| !callers.is_empty())
         .map(|port| NetworkPolicyIngressRule {
@@ -58,7 +63,10 @@ fn policy(inputs: &Inputs<'_>, container: &Container) -> Object {
     let mut policy = NetworkPolicy::default();
     policy.metadata.labels = Some(inputs.labels(name));
     policy.spec = Some(NetworkPolicySpec {
-        pod_selector: Some(selects(inputs, name)),
+        pod_selector: Some(LabelSelector {
+            match_labels: Some(selector(inputs, name)),
+            match_expressions: None,
+        }),
         ingress: ingress.map(|rule| vec![rule]),
         egress: (!egress.is_empty()).then_some(egress),
         policy_types: Some(types),
@@ -67,28 +75,41 @@ fn policy(inputs: &Inputs<'_>, container: &Container) -> Object {
 }
 
 /// The pods that may connect to a service.
-fn callers(inputs: &Inputs<'_>, container: &Container) -> Vec<NetworkPolicyPeer> {
-    let profile = inputs.profile;
+fn callers(
+    inputs: &Inputs<'_>,
+    container: &Container,
+    cameras: &Cameras<'_>,
+) -> Vec<NetworkPolicyPeer> {
+    let of_role = |role| peer(role_selector(inputs, role));
+    let played = container
+        .cameras
+        .iter()
+        .filter_map(|name| cameras.get(name.as_str()));
     match container.role {
         Role::Agent => Vec::new(),
-        Role::Vault => agents(profile).map(|agent| pods(inputs, &agent)).collect(),
-        Role::Store => vec![pods(inputs, "vault")],
-        Role::TestCamera => profile
-            .cameras
-            .iter()
-            .filter(|camera| container.service == format!("camera-{}", camera.name))
-            .map(|camera| pods(inputs, &agent_of(profile, camera)))
+        Role::Vault => vec![of_role(Role::Agent)],
+        Role::Store => vec![of_role(Role::Vault)],
+        Role::TestCamera => played
+            .map(|camera| pods(inputs, &agent_of(inputs.profile, camera)))
             .collect(),
     }
 }
 
-fn of_agent(inputs: &Inputs<'_>, agent: &str) -> Vec<NetworkPolicyEgressRule> {
+fn of_agent(
+    inputs: &Inputs<'_>,
+    container: &Container,
+    cameras: &Cameras<'_>,
+) -> Vec<NetworkPolicyEgressRule> {
     let profile = inputs.profile;
     let mut rules = vec![dns()];
     if profile.storage.keeper == installer_spec::Keeper::Vault {
         rules.push(to(vec![pods(inputs, "vault")], VAULT_PORT));
     }
-    for camera in cameras_of(profile, agent) {
+    let recorded = container
+        .cameras
+        .iter()
+        .filter_map(|name| cameras.get(name.as_str()));
+    for camera in recorded {
         match &camera.source {
             Source::Test(_) => {
                 let peer = pods(inputs, &format!("camera-{}", camera.name));
@@ -190,16 +211,16 @@ fn block(cidr: &str) -> NetworkPolicyPeer {
     }
 }
 
-fn selects(inputs: &Inputs<'_>, service: &str) -> LabelSelector {
-    LabelSelector {
-        match_labels: Some(selector(inputs, service)),
-        match_expressions: None,
-    }
+fn pods(inputs: &Inputs<'_>, service: &str) -> NetworkPolicyPeer {
+    peer(selector(inputs, service))
 }
 
-fn pods(inputs: &Inputs<'_>, service: &str) -> NetworkPolicyPeer {
+fn peer(labels: BTreeMap<String, String>) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
-        pod_selector: Some(selects(inputs, service)),
+        pod_selector: Some(LabelSelector {
+            match_labels: Some(labels),
+            match_expressions: None,
+        }),
         ..NetworkPolicyPeer::default()
     }
 }

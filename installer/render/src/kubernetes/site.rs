@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use installer_spec::{Keeper, Profile, Provider};
+use installer_spec::{Isolation, Keeper, Profile, Provider};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
@@ -14,8 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
-use super::{Inputs, Kind, Rendered, Site, Workload, manifest, network, workload};
-use crate::configuration::{Role, agent_of, service_names};
+use super::{Inputs, Kind, Rendered, Site, Workload, labels, manifest, network, object, workload};
+use crate::configuration::Role;
 use crate::docker::{self, CAMERA_PORT, Container, VAULT_PORT};
 use crate::{Layout, SecretName, Store, label, stores};
 
@@ -44,12 +44,14 @@ pub fn secret_home(profile: &Profile, purpose: &str) -> String {
     {
         return agent.to_owned();
     }
-    let of_camera = profile
-        .cameras
-        .iter()
-        .find(|camera| crate::camera_secret(&camera.name) == purpose);
-    if let Some(camera) = of_camera {
-        return agent_of(profile, camera);
+    let camera = purpose
+        .strip_prefix("camera-")
+        .and_then(|rest| rest.strip_suffix("-login"));
+    if let Some(camera) = camera {
+        return match profile.agents.isolation {
+            Isolation::Camera => format!("agent-{camera}"),
+            Isolation::Group => "agent".to_owned(),
+        };
     }
     let of_store = Store::ALL
         .into_iter()
@@ -80,7 +82,11 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Site {
         object,
         secrets: BTreeMap::new(),
     };
-    let mut objects = vec![plain(namespace(inputs))];
+    let mut objects = vec![plain(namespace(
+        &inputs.profile.site,
+        inputs.installation,
+        inputs.namespace,
+    ))];
     objects.extend(admission(inputs).map(plain));
     objects.push(plain(quota(inputs, &model.containers)));
     let roles: BTreeSet<Role> = model.containers.iter().map(|c| c.role).collect();
@@ -117,13 +123,14 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Site {
     }
 }
 
-fn namespace(inputs: &Inputs<'_>) -> super::Object {
+/// The site's own namespace, called `name`.
+pub fn namespace(site: &str, installation: &str, name: &str) -> super::Object {
     let mut namespace: Namespace = manifest(include_str!(
         "../../../../manifests/kubernetes/namespace.yaml"
     ));
-    let labels = namespace.metadata.labels.get_or_insert_default();
-    labels.extend(inputs.labels("site"));
-    inputs.object(Kind::Namespace, inputs.namespace, &namespace)
+    let own = namespace.metadata.labels.get_or_insert_default();
+    own.extend(labels(site, installation, "site"));
+    object(name, Kind::Namespace, name, &namespace)
 }
 
 fn admission(inputs: &Inputs<'_>) -> [super::Object; 2] {
@@ -281,23 +288,21 @@ pub(super) fn listens(container: &Container) -> Option<u16> {
 
 /// What finds the pods of one service.
 pub(super) fn selector(inputs: &Inputs<'_>, service: &str) -> BTreeMap<String, String> {
-    [
-        (label::SITE, inputs.profile.site.as_str()),
-        (label::SERVICE, service),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+    of_site(inputs, label::SERVICE, service)
+}
+
+/// What finds the pods of one role.
+pub(super) fn role_selector(inputs: &Inputs<'_>, role: Role) -> BTreeMap<String, String> {
+    of_site(inputs, label::ROLE, role_name(role))
+}
+
+fn of_site(inputs: &Inputs<'_>, key: &str, value: &str) -> BTreeMap<String, String> {
+    [(label::SITE, inputs.profile.site.as_str()), (key, value)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// Whether the vault keeps its footage in its own claim.
 pub(super) fn keeps_in_claim(profile: &Profile) -> bool {
     profile.storage.provider == Provider::Filesystem
-}
-
-/// The agents of a site.
-pub(super) fn agents(profile: &Profile) -> impl Iterator<Item = String> {
-    service_names(profile)
-        .into_iter()
-        .filter(|(_, role)| *role == Role::Agent)
-        .map(|(name, _)| name)
 }

@@ -17,7 +17,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use sha2::{Digest as _, Sha256};
 
-use super::site::{VAULT_CLAIM, keeps_in_claim, layout, role_name, secret_home, selector};
+use super::site::{
+    VAULT_CLAIM, keeps_in_claim, layout, role_name, role_selector, secret_home, selector,
+};
 use super::{Inputs, Kind, Object, TRUST, TRUST_KEY, certificate_secret, manifest};
 use crate::configuration::Role;
 use crate::docker::{Container, Mount, MountAccess, certificate_files};
@@ -101,16 +103,12 @@ pub(super) fn base64(bytes: &[u8]) -> String {
 
 /// Agents of a site on as many nodes as there are.
 fn spread(inputs: &Inputs<'_>, role: Role) -> TopologySpreadConstraint {
-    let labels = [
-        (label::SITE, inputs.profile.site.as_str()),
-        (label::ROLE, role_name(role)),
-    ];
     TopologySpreadConstraint {
         max_skew: 1,
         topology_key: "kubernetes.io/hostname".to_owned(),
         when_unsatisfiable: "ScheduleAnyway".to_owned(),
         label_selector: Some(LabelSelector {
-            match_labels: Some(labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
+            match_labels: Some(role_selector(inputs, role)),
             match_expressions: None,
         }),
         ..TopologySpreadConstraint::default()
@@ -183,9 +181,9 @@ fn resources(container: &Container) -> ResourceRequirements {
     }
 }
 
-/// Cameras of an agent: its limits were made from them.
+/// Cameras that an agent records.
 fn cameras(container: &Container) -> u64 {
-    (container.limits.cpu_milli.saturating_sub(1000)) / 250 + 1
+    u64::try_from(container.cameras.len()).unwrap_or(u64::MAX)
 }
 
 /// In the form that the API server gives back.
