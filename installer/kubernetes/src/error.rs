@@ -1,0 +1,271 @@
+//! What goes wrong with a cluster.
+
+use installer_engine::{EffectError, ErrorKind};
+use installer_render::kubernetes::ObjectId;
+
+use crate::request::{Asked, Cause, Refusal, RequestError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum KubernetesError {
+    /// Nobody says where a cluster is.
+    #[error("no cluster is configured: {looked} is not there, and this is no pod")]
+    Unconfigured { looked: String },
+    #[error("the configuration `{origin}` of the cluster cannot be used")]
+    Configuration {
+        origin: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the context `{context}` is not in {origin}; it has: {known}")]
+    Context {
+        context: String,
+        origin: String,
+        known: String,
+    },
+    #[error("no API server answers at {server}")]
+    Unreachable {
+        server: String,
+        #[source]
+        source: RequestError,
+    },
+    #[error("the certificate of the API server at {server} and what is trusted do not go together")]
+    Certificate {
+        server: String,
+        #[source]
+        source: RequestError,
+    },
+    /// The program that makes tokens, or what it made.
+    #[error("nobody can be logged in at the API server at {server}")]
+    Login {
+        server: String,
+        #[source]
+        source: RequestError,
+    },
+    #[error("the API server at {server} does not know who asks")]
+    Unauthorized { server: String },
+    #[error("the right to {asked} is missing")]
+    Forbidden {
+        asked: Asked,
+        #[source]
+        source: RequestError,
+    },
+    #[error("the cluster does not let us {asked}")]
+    Cluster {
+        asked: Asked,
+        #[source]
+        source: RequestError,
+    },
+    #[error("{what} cannot be read")]
+    Read {
+        what: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl KubernetesError {
+    /// Names what is missing where rights are.
+    pub(crate) fn of(server: &str, asked: Asked, source: RequestError) -> Self {
+        let server = server.to_owned();
+        match &source {
+            RequestError::Transport(error) => match Fault::of(error) {
+                Fault::Certificate => Self::Certificate { server, source },
+                Fault::Login => Self::Login { server, source },
+                Fault::Way => Self::Unreachable { server, source },
+            },
+            RequestError::Timeout => Self::Unreachable { server, source },
+            RequestError::Refused(refusal) if refusal.code == 401 => Self::Unauthorized { server },
+            RequestError::Refused(refusal) if refusal.is_about_rights() => {
+                Self::Forbidden { asked, source }
+            }
+            RequestError::Refused(_) | RequestError::Answer(_) => Self::Cluster { asked, source },
+        }
+    }
+}
+
+/// What is wrong with the way to a server.
+enum Fault {
+    Certificate,
+    Login,
+    Way,
+}
+
+impl Fault {
+    /// Looks for the layer that failed, wherever in the chain it is.
+    fn of(error: &kube::Error) -> Self {
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = next {
+            if let Some(kube::Error::Auth(_)) = error.downcast_ref() {
+                return Self::Login;
+            }
+            // The TLS library's own words: its error is wrapped as text on the way.
+            let said = error.to_string().to_lowercase();
+            if said.contains("certificate") || said.contains("received fatal alert") {
+                return Self::Certificate;
+            }
+            next = error.source();
+        }
+        Self::Way
+    }
+}
+
+/// An effect that the cluster refused. Its kind decides whether trying again can help.
+pub(crate) fn effect(server: &str, doing: &str, asked: Asked, error: RequestError) -> EffectError {
+    let retry_after = error.retry_after();
+    let refusal = error.refusal().cloned().unwrap_or_default();
+    let immutable = immutable(&refusal);
+    let kind = match &error {
+        _ if retry_after.is_some() => ErrorKind::Transient,
+        RequestError::Refused(_) => kind(&refusal),
+        RequestError::Answer(_) => ErrorKind::Bug,
+        RequestError::Timeout | RequestError::Transport(_) => ErrorKind::Transient,
+    };
+    let operation = match immutable {
+        Some(field) => format!(
+            "cannot {doing}: {field} stays as it was made, so it has to be removed and made anew"
+        ),
+        None => format!("cannot {doing}"),
+    };
+    let mut failed = EffectError::new(kind, operation);
+    failed.retry_after = retry_after;
+    failed.because(KubernetesError::of(server, asked, error))
+}
+
+/// By the server's code and reason.
+fn kind(refusal: &Refusal) -> ErrorKind {
+    match refusal.code {
+        409 => ErrorKind::Conflict,
+        // What we say is no such object; a policy or a webhook has its own opinion.
+        400 | 422 if !is_admission(refusal) && immutable(refusal).is_none() => ErrorKind::Bug,
+        _ => ErrorKind::Environment,
+    }
+}
+
+/// Policies answer as if the object were invalid, webhooks with any code they like.
+fn is_admission(refusal: &Refusal) -> bool {
+    let said = &refusal.message;
+    said.contains("ValidatingAdmissionPolicy") || said.contains("admission webhook")
+}
+
+/// The first field that may not change any more.
+fn immutable(refusal: &Refusal) -> Option<&str> {
+    let fixed = |cause: &&Cause| {
+        cause.message.contains("field is immutable") || cause.message.contains("is immutable after")
+    };
+    let cause = refusal.causes.iter().find(fixed)?;
+    Some(&cause.field)
+        .filter(|field| refusal.code == 422 && !field.is_empty())
+        .map(String::as_str)
+}
+
+/// Who has which of the fields that we would say, in words: `spec.replicas` (`kubectl-edit`).
+pub(crate) fn conflicts(refusal: &Refusal) -> Option<String> {
+    let conflict = |cause: &&Cause| cause.reason == "FieldManagerConflict";
+    let named: Vec<_> = refusal
+        .causes
+        .iter()
+        .filter(conflict)
+        .map(|cause| {
+            let manager = cause.message.split('"').nth(1).unwrap_or(&cause.message);
+            format!(
+                "`{}` is of `{manager}`",
+                cause.field.trim_start_matches('.')
+            )
+        })
+        .collect();
+    (!named.is_empty()).then(|| named.join(", "))
+}
+
+/// A thing of the cluster that has to be there and is not.
+pub(crate) fn gone(id: &ObjectId, what: &str) -> EffectError {
+    EffectError::new(ErrorKind::Conflict, format!("{what} of `{id}` is gone"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u16, message: &str, cause: (&str, &str, &str)) -> Refusal {
+        Refusal {
+            code,
+            message: message.to_owned(),
+            causes: vec![Cause {
+                reason: cause.0.to_owned(),
+                message: cause.1.to_owned(),
+                field: cause.2.to_owned(),
+            }],
+            ..Refusal::default()
+        }
+    }
+
+    fn told(refusal: Refusal) -> (ErrorKind, String) {
+        let asked = Asked {
+            verb: "patch",
+            resource: "deployments.apps".to_owned(),
+            name: "a".to_owned(),
+        };
+        let error = effect(
+            "s",
+            "apply `Deployment/a`",
+            asked,
+            RequestError::Refused(refusal),
+        );
+        (error.kind, error.operation)
+    }
+
+    #[test]
+    fn a_field_that_stays_is_named() {
+        let cause = (
+            "FieldValueInvalid",
+            "Invalid value: {}: field is immutable",
+            "spec.selector",
+        );
+        let (kind, operation) = told(refused(422, "Deployment is invalid", cause));
+        assert_eq!(kind, ErrorKind::Environment);
+        assert!(
+            operation.contains("spec.selector stays as it was made"),
+            "{operation}"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_decides_the_kind() {
+        let none = ("", "", "");
+        for (code, message, kind) in [
+            (422, "a is invalid", ErrorKind::Bug),
+            (
+                400,
+                "strict decoding error: unknown field \"spec.x\"",
+                ErrorKind::Bug,
+            ),
+            (
+                422,
+                "ValidatingAdmissionPolicy 'p' denied request",
+                ErrorKind::Environment,
+            ),
+            (
+                400,
+                "admission webhook \"w\" denied the request",
+                ErrorKind::Environment,
+            ),
+            (403, "exceeded quota: q", ErrorKind::Environment),
+            (503, "shutting down", ErrorKind::Transient),
+            (409, "object has been modified", ErrorKind::Conflict),
+        ] {
+            assert_eq!(told(refused(code, message, none)).0, kind, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_conflict_names_manager_and_field() {
+        let cause = (
+            "FieldManagerConflict",
+            "conflict with \"kubectl-edit\" using apps/v1",
+            ".spec.replicas",
+        );
+        assert_eq!(
+            conflicts(&refused(409, "Apply failed", cause)).as_deref(),
+            Some("`spec.replicas` is of `kubectl-edit`")
+        );
+    }
+}

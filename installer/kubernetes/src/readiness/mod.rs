@@ -1,0 +1,255 @@
+//! Whether Deployments run what was last said of them, and why not: plain functions of what was
+//! seen.
+//!
+//! A Deployment's own numbers are believed only once it has noticed its newest version, else the
+//! version before would count as rolled out.
+
+mod object;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use installer_engine::Probe;
+use jiff::Timestamp;
+
+pub(crate) use object::{Deployment, Pod, ReplicaSet};
+
+use crate::request::Applied;
+
+/// A scheduler that has no place for so long has none; before, nodes may still be looked at.
+const UNSCHEDULABLE: Duration = Duration::from_secs(15);
+
+/// This many ends in a row, and the pauses between are minutes: waiting longer does not help.
+const RESTARTS_MAX: i64 = 5;
+
+/// Names of each group that are shown.
+const NAMED: usize = 3;
+
+/// Of a message, this many characters.
+const SHOWN: usize = 200;
+
+/// Everything of a site that bears on readiness, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Picture {
+    pub(crate) deployments: BTreeMap<String, Deployment>,
+    pub(crate) sets: BTreeMap<String, ReplicaSet>,
+    pub(crate) pods: BTreeMap<String, Pod>,
+}
+
+/// How far one Deployment is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum State {
+    /// Waiting cannot help.
+    Failed(Reason),
+    Waiting(Reason),
+    Ready,
+}
+
+/// What many may have in common, and the words for one of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Reason {
+    pub(crate) short: String,
+    pub(crate) message: String,
+}
+
+impl Reason {
+    fn new(short: &str, message: &str) -> Self {
+        Self {
+            short: short.to_owned(),
+            message: shorten(message),
+        }
+    }
+}
+
+fn waiting(short: &str) -> State {
+    State::Waiting(Reason::new(short, ""))
+}
+
+fn shorten(message: &str) -> String {
+    let line = message.trim().lines().next().unwrap_or_default();
+    let masked = installer_spec::mask(line);
+    if masked.chars().count() <= SHOWN {
+        return masked;
+    }
+    masked.chars().take(SHOWN).chain(['…']).collect()
+}
+
+/// By the Deployment's own word. `applied` is what the server answered when it was last said.
+pub(crate) fn rollout(deployment: &Deployment, applied: Option<&Applied>) -> State {
+    let meta = &deployment.metadata;
+    if meta.deletion_timestamp.is_some() {
+        return waiting("being removed");
+    }
+    let generation = meta.generation.unwrap_or(0);
+    if let Some(applied) = applied
+        && (meta.uid.as_deref() != Some(&applied.uid) || generation < applied.generation)
+    {
+        return waiting("not seen yet");
+    }
+    let status = &deployment.status;
+    if status.observed_generation < generation {
+        return waiting("not noticed by the cluster yet");
+    }
+    let failed = status.conditions.iter().find(|condition| {
+        condition.r#type == "Progressing" && condition.reason == "ProgressDeadlineExceeded"
+    });
+    let wanted = deployment.spec.replicas.unwrap_or(1);
+    if status.updated_replicas < wanted || status.available_replicas < wanted {
+        if let Some(condition) = failed {
+            return State::Failed(Reason::new(&condition.reason, &condition.message));
+        }
+        let failure = status
+            .conditions
+            .iter()
+            .find(|condition| condition.r#type == "ReplicaFailure" && condition.status == "True");
+        return match failure {
+            Some(condition) => State::Waiting(Reason::new(&condition.reason, &condition.message)),
+            None => waiting("starting"),
+        };
+    }
+    if status.replicas > status.updated_replicas {
+        return waiting("ending what ran before");
+    }
+    State::Ready
+}
+
+/// What a pod of the newest version says of itself, where it is not well.
+pub(crate) fn trouble(pod: &Pod, now: Timestamp) -> Option<State> {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let unplaced = pod.status.conditions.iter().find(|condition| {
+        let since = condition.last_transition_time.unwrap_or(now);
+        condition.r#type == "PodScheduled"
+            && condition.reason == "Unschedulable"
+            && now.duration_since(since).unsigned_abs() > UNSCHEDULABLE
+    });
+    if let Some(condition) = unplaced {
+        let reason = Reason::new(&condition.reason, &condition.message);
+        return Some(State::Waiting(reason));
+    }
+    let status = &pod.status;
+    let containers = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses);
+    let mut worst = None;
+    for container in containers {
+        let Some(waiting) = &container.state.waiting else {
+            continue;
+        };
+        let state = match waiting.reason.as_str() {
+            "" | "ContainerCreating" | "PodInitializing" => continue,
+            "CrashLoopBackOff" => {
+                let ended = container.last_state.terminated.as_ref();
+                let code = ended.map_or(0, |ended| ended.exit_code);
+                let why = ended.map_or("", |ended| ended.reason.as_str());
+                let said = ended.map_or("", |ended| ended.message.as_str());
+                let message = format!("it ends with code {code} ({why}) {said}");
+                let reason = Reason::new(&waiting.reason, &message);
+                if container.restart_count >= RESTARTS_MAX {
+                    State::Failed(reason)
+                } else {
+                    State::Waiting(reason)
+                }
+            }
+            "InvalidImageName" => State::Failed(Reason::new(&waiting.reason, &waiting.message)),
+            // Tries and pauses take turns, and are the same to whoever waits.
+            "ErrImagePull" => State::Waiting(Reason::new("ImagePullBackOff", &waiting.message)),
+            _ => State::Waiting(Reason::new(&waiting.reason, &waiting.message)),
+        };
+        worst = match worst {
+            Some(known) if known <= state => Some(known),
+            _ => Some(state),
+        };
+    }
+    worst
+}
+
+/// The state of one, with its pods' words where they say more than the Deployment's.
+fn state_of(
+    picture: &Picture,
+    pods: &HashMap<&str, Vec<&Pod>>,
+    name: &str,
+    applied: Option<&Applied>,
+    now: Timestamp,
+) -> State {
+    let Some(deployment) = picture.deployments.get(name) else {
+        return waiting("not there");
+    };
+    let state = rollout(deployment, applied);
+    let State::Waiting(reason) = &state else {
+        return state;
+    };
+    if reason.short != "starting" {
+        return state;
+    }
+    let newest = picture.sets.values().find(|set| set.is_newest(deployment));
+    let uid = newest.and_then(|set| set.metadata.uid.as_deref());
+    let pods = uid.and_then(|uid| pods.get(uid)).into_iter().flatten();
+    pods.filter_map(|pod| trouble(pod, now))
+        .min()
+        .unwrap_or(state)
+}
+
+/// Whether all of these are ready; else what they lack, those with the same lack together.
+pub(crate) fn judge(
+    picture: &Picture,
+    names: &BTreeSet<String>,
+    applied: &HashMap<String, Applied>,
+    now: Timestamp,
+) -> Probe {
+    let mut pods: HashMap<&str, Vec<&Pod>> = HashMap::new();
+    for pod in picture.pods.values() {
+        for owner in pod.metadata.owner_references.iter().flatten() {
+            pods.entry(&owner.uid).or_default().push(pod);
+        }
+    }
+    let mut ready = 0_usize;
+    let mut failed = false;
+    // By how bad it is, then by what it is.
+    let mut groups: BTreeMap<(bool, String), (String, Vec<&str>)> = BTreeMap::new();
+    for name in names {
+        let state = state_of(picture, &pods, name, applied.get(name), now);
+        let (helps, reason) = match state {
+            State::Ready => {
+                ready += 1;
+                continue;
+            }
+            State::Waiting(reason) => (true, reason),
+            State::Failed(reason) => {
+                failed = true;
+                (false, reason)
+            }
+        };
+        let group = groups.entry((helps, reason.short)).or_default();
+        if group.0.is_empty() {
+            group.0 = reason.message;
+        }
+        group.1.push(name);
+    }
+    if groups.is_empty() {
+        return Probe::Met;
+    }
+    let mut line = format!("{ready} of {} ready", names.len());
+    for ((_, short), (message, names)) in &groups {
+        let shown: Vec<_> = names.iter().take(NAMED).copied().collect();
+        let more = names.len().saturating_sub(NAMED);
+        line.push_str(&format!("; {} {short} ({}", names.len(), shown.join(", ")));
+        if more > 0 {
+            line.push_str(&format!(" and {more} more"));
+        }
+        line.push(')');
+        if !message.is_empty() {
+            line.push_str(&format!(": {message}"));
+        }
+    }
+    if failed {
+        Probe::Failed(line)
+    } else {
+        Probe::Waiting(line)
+    }
+}
+
+#[cfg(test)]
+mod tests;

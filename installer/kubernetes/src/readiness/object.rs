@@ -1,0 +1,162 @@
+//! Deployments, ReplicaSets and pods, as far as readiness goes: of ten thousand pods the rest would
+//! fill memory.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+
+/// Counts a Deployment's versions, at it and at its ReplicaSets.
+const REVISION: &str = "deployment.kubernetes.io/revision";
+
+macro_rules! watched {
+    ($name:ident, $group:literal, $plural:literal) => {
+        impl Resource for $name {
+            type DynamicType = ();
+            type Scope = NamespaceResourceScope;
+
+            fn kind((): &()) -> Cow<'_, str> {
+                stringify!($name).into()
+            }
+
+            fn group((): &()) -> Cow<'_, str> {
+                $group.into()
+            }
+
+            fn version((): &()) -> Cow<'_, str> {
+                "v1".into()
+            }
+
+            fn plural((): &()) -> Cow<'_, str> {
+                $plural.into()
+            }
+
+            fn meta(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Deployment {
+    pub(crate) metadata: ObjectMeta,
+    pub(crate) spec: DeploymentSpec,
+    pub(crate) status: DeploymentStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct DeploymentSpec {
+    pub(crate) replicas: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct DeploymentStatus {
+    pub(crate) observed_generation: i64,
+    pub(crate) replicas: i64,
+    pub(crate) updated_replicas: i64,
+    pub(crate) available_replicas: i64,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Condition {
+    pub(crate) r#type: String,
+    pub(crate) status: String,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) last_transition_time: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ReplicaSet {
+    pub(crate) metadata: ObjectMeta,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Pod {
+    pub(crate) metadata: ObjectMeta,
+    pub(crate) status: PodStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct PodStatus {
+    pub(crate) phase: String,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) container_statuses: Vec<ContainerStatus>,
+    pub(crate) init_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ContainerStatus {
+    pub(crate) name: String,
+    pub(crate) restart_count: i64,
+    pub(crate) ready: bool,
+    pub(crate) state: ContainerState,
+    pub(crate) last_state: ContainerState,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ContainerState {
+    pub(crate) waiting: Option<Waiting>,
+    pub(crate) terminated: Option<Terminated>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Waiting {
+    pub(crate) reason: String,
+    pub(crate) message: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Terminated {
+    pub(crate) exit_code: i64,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+}
+
+watched!(Deployment, "apps", "deployments");
+watched!(ReplicaSet, "apps", "replicasets");
+watched!(Pod, "", "pods");
+
+impl ReplicaSet {
+    /// It is the one that the Deployment's newest version is made of.
+    pub(crate) fn is_newest(&self, deployment: &Deployment) -> bool {
+        let owners = self.metadata.owner_references.iter().flatten();
+        let mut owners = owners.map(|owner| Some(owner.uid.as_str()));
+        let revision = |meta: &ObjectMeta| meta.annotations.as_ref()?.get(REVISION).cloned();
+        let (own, newest) = (revision(&self.metadata), revision(&deployment.metadata));
+        own.is_some()
+            && own == newest
+            && owners.any(|uid| uid == deployment.metadata.uid.as_deref())
+    }
+}
+
+/// Drops of an object's metadata what readiness does not need.
+pub(crate) fn slim(meta: &mut ObjectMeta) {
+    meta.managed_fields = None;
+    meta.labels = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.retain(|name, _| name == REVISION);
+    }
+}

@@ -1,0 +1,208 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn deployment(name: &str, status: Value) -> Deployment {
+    let mut object = json!({
+        "metadata": {
+            "name": name, "uid": format!("d-{name}"), "generation": 2,
+            "annotations": { "deployment.kubernetes.io/revision": "2" },
+        },
+        "spec": { "replicas": 1 },
+        "status": { "observedGeneration": 2 },
+    });
+    let known = object["status"].as_object_mut().unwrap();
+    known.extend(status.as_object().unwrap().clone());
+    serde_json::from_value(object).unwrap()
+}
+
+fn well() -> Value {
+    json!({ "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1 })
+}
+
+fn pod(set: &str, status: Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": { "ownerReferences": [
+            { "uid": set, "name": set, "kind": "ReplicaSet", "apiVersion": "apps/v1" },
+        ] },
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn set(name: &str, of: &str, revision: &str) -> ReplicaSet {
+    serde_json::from_value(json!({ "metadata": {
+        "uid": name,
+        "annotations": { "deployment.kubernetes.io/revision": revision },
+        "ownerReferences": [
+            { "uid": format!("d-{of}"), "name": of, "kind": "Deployment", "apiVersion": "apps/v1" },
+        ],
+    } }))
+    .unwrap()
+}
+
+fn waits(reason: &str, message: &str, restarts: i64) -> Value {
+    json!({ "containerStatuses": [{
+        "restartCount": restarts,
+        "state": { "waiting": { "reason": reason, "message": message } },
+        "lastState": { "terminated": { "exitCode": 1, "reason": "Error" } },
+    }] })
+}
+
+fn now() -> Timestamp {
+    "2026-11-21T18:00:00Z".parse().unwrap()
+}
+
+fn short(state: &State) -> &str {
+    match state {
+        State::Ready => "ready",
+        State::Waiting(reason) | State::Failed(reason) => &reason.short,
+    }
+}
+
+/// The Deployments `a`, `b`, … with one pod each that has this status.
+fn site(statuses: &[Value]) -> (Picture, BTreeSet<String>) {
+    let mut picture = Picture::default();
+    let mut names = BTreeSet::new();
+    for (name, status) in ('a'..).zip(statuses) {
+        let name = name.to_string();
+        let (deployed, reached) = if status.is_null() {
+            (well(), json!({}))
+        } else {
+            (
+                json!({ "replicas": 1, "updatedReplicas": 1 }),
+                status.clone(),
+            )
+        };
+        let uid = format!("r-{name}");
+        picture.sets.insert(uid.clone(), set(&uid, &name, "2"));
+        picture.pods.insert(uid.clone(), pod(&uid, reached));
+        picture
+            .deployments
+            .insert(name.clone(), deployment(&name, deployed));
+        names.insert(name);
+    }
+    (picture, names)
+}
+
+fn judged(statuses: &[Value]) -> Probe {
+    let (picture, names) = site(statuses);
+    judge(&picture, &names, &HashMap::new(), now())
+}
+
+#[test]
+fn the_version_before_does_not_count() {
+    let newest = deployment("a", well());
+    assert_eq!(rollout(&newest, None), State::Ready);
+    let applied = |uid: &str, generation| Applied {
+        uid: uid.to_owned(),
+        generation,
+    };
+    assert_eq!(rollout(&newest, Some(&applied("d-a", 2))), State::Ready);
+    assert_eq!(
+        short(&rollout(&newest, Some(&applied("d-a", 3)))),
+        "not seen yet"
+    );
+    assert_eq!(
+        short(&rollout(&newest, Some(&applied("other", 1)))),
+        "not seen yet"
+    );
+    let mut status = well();
+    status["observedGeneration"] = json!(1);
+    let lagging = deployment("a", status);
+    assert_eq!(
+        short(&rollout(&lagging, None)),
+        "not noticed by the cluster yet"
+    );
+}
+
+#[test]
+fn numbers_say_how_far_it_is() {
+    let state = |status: Value| rollout(&deployment("a", status), None);
+    assert_eq!(short(&state(json!({}))), "starting");
+    assert_eq!(
+        short(&state(json!({ "replicas": 1, "updatedReplicas": 1 }))),
+        "starting"
+    );
+    let mut old = well();
+    old["replicas"] = json!(2);
+    assert_eq!(short(&state(old)), "ending what ran before");
+    let late = json!({ "conditions": [
+        { "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded" },
+    ] });
+    assert!(matches!(state(late), State::Failed(_)));
+    let refused = json!({ "conditions": [
+        { "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota" },
+    ] });
+    assert_eq!(
+        state(refused),
+        State::Waiting(Reason::new("FailedCreate", "quota"))
+    );
+}
+
+#[test]
+fn one_line_tells_of_all_and_groups_what_is_the_same() {
+    assert_eq!(judged(&[Value::Null, Value::Null]), Probe::Met);
+    let pull = waits("ImagePullBackOff", "Back-off pulling image \"x\"", 0);
+    let tried = waits("ErrImagePull", "not found", 0);
+    assert_eq!(
+        judged(&[
+            Value::Null,
+            pull.clone(),
+            tried,
+            pull.clone(),
+            pull,
+            json!({})
+        ]),
+        Probe::Waiting(
+            "1 of 6 ready; 4 ImagePullBackOff (b, c, d and 1 more): Back-off pulling image \"x\"; \
+             1 starting (f)"
+                .to_owned()
+        )
+    );
+}
+
+#[test]
+fn only_what_waiting_cannot_help_has_failed() {
+    let few = judged(&[waits("CrashLoopBackOff", "", 2)]);
+    let text = "0 of 1 ready; 1 CrashLoopBackOff (a): it ends with code 1 (Error)";
+    assert_eq!(few, Probe::Waiting(text.to_owned()));
+    let many = judged(&[waits("CrashLoopBackOff", "", 5), json!({})]);
+    assert!(matches!(many, Probe::Failed(line) if line.contains("CrashLoopBackOff (a)")));
+    assert!(matches!(
+        judged(&[waits("InvalidImageName", "", 0)]),
+        Probe::Failed(_)
+    ));
+    assert!(matches!(
+        judged(&[waits("ContainerCreating", "", 0)]),
+        Probe::Waiting(_)
+    ));
+}
+
+#[test]
+fn a_pod_of_the_version_before_is_not_asked() {
+    let (mut picture, names) = site(&[waits("CrashLoopBackOff", "", 9)]);
+    picture.sets.insert("r-a".to_owned(), set("r-a", "a", "1"));
+    let probe = judge(&picture, &names, &HashMap::new(), now());
+    assert_eq!(
+        probe,
+        Probe::Waiting("0 of 1 ready; 1 starting (a)".to_owned())
+    );
+}
+
+#[test]
+fn a_pod_without_a_place_is_told_of_after_a_while() {
+    let unplaced = |since: &str| {
+        json!({ "conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": "0/1 nodes are available", "lastTransitionTime": since,
+        }] })
+    };
+    let early = judged(&[unplaced("2026-11-21T17:59:50Z")]);
+    assert_eq!(
+        early,
+        Probe::Waiting("0 of 1 ready; 1 starting (a)".to_owned())
+    );
+    let late = judged(&[unplaced("2026-11-21T17:59:30Z")]);
+    assert!(matches!(late, Probe::Waiting(line) if line.contains("Unschedulable (a): 0/1 nodes")));
+}

@@ -1,0 +1,466 @@
+//! One request to the API server, and why it came to nothing.
+//!
+//! The client's own layer that tries again for minutes is off: who waits here is seen to wait, in
+//! the step loop or in [`Pace`](crate::pace::Pace).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, header};
+use http_body_util::BodyExt as _;
+use installer_plan::kubernetes::FIELD_MANAGER;
+use installer_render::kubernetes::{Kind, ObjectId};
+use kube::client::Body;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::connect::Connection;
+
+/// A list of ten thousand objects takes a slow server some seconds; an answer that takes longer
+/// than this will not come.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads are asked again this many times, twice as long apart each time.
+const READS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Longer than this a read is not kept waiting because the server says so.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Answers with these mean that the same request may go through later: too many requests, and a
+/// server or a store behind it that is not there at the moment.
+const LATER: [u16; 4] = [429, 502, 503, 504];
+
+/// What is asked for, as rules of RBAC call it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub verb: &'static str,
+    /// `deployments.apps`
+    pub resource: String,
+    /// Empty for all of them.
+    pub name: String,
+}
+
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.name.is_empty() {
+            write!(f, "{} {}", self.verb, self.resource)
+        } else {
+            write!(f, "{} {} `{}`", self.verb, self.resource, self.name)
+        }
+    }
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("the API server does not answer within {} s", TIMEOUT.as_secs())]
+    Timeout,
+    #[error("the API server cannot be reached")]
+    Transport(#[source] kube::Error),
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("the API server's answer cannot be read")]
+    Answer(#[source] serde_json::Error),
+}
+
+/// The server's word for a no.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refusal {
+    pub code: u16,
+    /// `Conflict`, `Invalid`, `Forbidden`, …
+    pub reason: String,
+    pub message: String,
+    pub causes: Vec<Cause>,
+    pub retry_after: Option<Duration>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Cause {
+    pub reason: String,
+    pub message: String,
+    pub field: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl RequestError {
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn code(&self) -> Option<u16> {
+        self.refusal().map(|refusal| refusal.code)
+    }
+
+    /// How long to wait before the same request may go through; absent where waiting cannot help.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        const SOON: Duration = Duration::from_secs(1);
+        match self {
+            Self::Timeout | Self::Transport(_) => Some(SOON),
+            Self::Refused(refusal) => refusal.later().then(|| refusal.retry_after.unwrap_or(SOON)),
+            // Cut short on its way.
+            Self::Answer(error) => error.is_eof().then_some(SOON),
+        }
+    }
+}
+
+impl Refusal {
+    /// Reads an answer's status and body; the body is a `Status`, or plain text of a proxy.
+    pub(crate) fn read(code: u16, headers: &HeaderMap, body: &[u8]) -> Self {
+        #[derive(Deserialize, Default)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Details {
+            causes: Vec<Cause>,
+            retry_after_seconds: u64,
+        }
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Status {
+            message: String,
+            reason: String,
+            details: Option<Details>,
+        }
+        let status: Status = serde_json::from_slice(body).unwrap_or_else(|_| Status {
+            message: String::from_utf8_lossy(body).trim().to_owned(),
+            ..Status::default()
+        });
+        let details = status.details.unwrap_or_default();
+        let header = headers
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let seconds = header.or(Some(details.retry_after_seconds).filter(|s| *s > 0));
+        let message = if status.message.is_empty() {
+            "it does not say why".to_owned()
+        } else {
+            installer_spec::mask(&status.message)
+        };
+        Self {
+            code,
+            reason: status.reason,
+            message,
+            causes: details.causes,
+            retry_after: seconds.map(Duration::from_secs),
+        }
+    }
+
+    fn later(&self) -> bool {
+        // A server whose store lost its leader says 500 and how long to wait.
+        LATER.contains(&self.code) || (self.code >= 500 && self.retry_after.is_some())
+    }
+
+    /// The server has lost rights to do what was asked, not something else that forbids it: quotas
+    /// and admission answer with the same code.
+    pub(crate) fn is_about_rights(&self) -> bool {
+        self.code == 403 && self.reason == "Forbidden" && self.message.contains(" cannot ")
+    }
+
+    pub(crate) fn has_cause(&self, reason: &str) -> bool {
+        self.causes.iter().any(|cause| cause.reason == reason)
+    }
+}
+
+/// What of an object is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Whole,
+    Metadata,
+}
+
+impl Extent {
+    fn accept(self) -> &'static str {
+        match self {
+            Self::Whole => "application/json",
+            Self::Metadata => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        }
+    }
+
+    fn accept_list(self) -> &'static str {
+        match self {
+            Self::Whole => "application/json",
+            Self::Metadata => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+        }
+    }
+}
+
+/// Whether fields of other managers may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Force {
+    No,
+    Yes,
+}
+
+/// `deployments.apps`
+fn resource(kind: Kind) -> String {
+    match kind.group() {
+        "" => kind.plural().to_owned(),
+        group => format!("{}.{group}", kind.plural()),
+    }
+}
+
+pub(crate) fn asked(verb: &'static str, kind: Kind, name: &str) -> Asked {
+    Asked {
+        verb,
+        resource: resource(kind),
+        name: name.to_owned(),
+    }
+}
+
+/// Path of a kind's collection.
+pub(crate) fn collection(kind: Kind, namespace: &str) -> String {
+    let root = match kind.group() {
+        "" => "/api/v1".to_owned(),
+        group => format!("/apis/{group}/v1"),
+    };
+    if kind.is_namespaced() {
+        format!("{root}/namespaces/{namespace}/{}", kind.plural())
+    } else {
+        format!("{root}/{}", kind.plural())
+    }
+}
+
+fn path(id: &ObjectId, namespace: &str) -> String {
+    format!("{}/{}", collection(id.kind, namespace), id.name)
+}
+
+impl Connection {
+    /// One request, one answer.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Bytes, RequestError> {
+        let writes = method != Method::GET;
+        self.requests.count(writes);
+        if writes {
+            tracing::debug!("{method} {path}");
+        } else {
+            tracing::trace!("{method} {path}");
+        }
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::ACCEPT, accept);
+        let bytes = match body {
+            Some((kind, bytes)) => {
+                request = request.header(header::CONTENT_TYPE, kind);
+                bytes
+            }
+            None => Vec::new(),
+        };
+        let request = request
+            .body(Body::from(bytes))
+            .map_err(|error| RequestError::Transport(kube::Error::HttpError(error)))?;
+        let exchange = async {
+            let answer = self.client.send(request).await?;
+            let (parts, body) = answer.into_parts();
+            Ok((parts, body.collect().await?.to_bytes()))
+        };
+        let (parts, bytes) = tokio::time::timeout(TIMEOUT, exchange)
+            .await
+            .map_err(|_| RequestError::Timeout)?
+            .map_err(RequestError::Transport)?;
+        if parts.status.is_success() {
+            return Ok(bytes);
+        }
+        let refusal = Refusal::read(parts.status.as_u16(), &parts.headers, &bytes);
+        Err(RequestError::Refused(refusal))
+    }
+
+    /// Reads, and asks again for some seconds where that may help.
+    async fn read(&self, path: &str, accept: &str) -> Result<Bytes, RequestError> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..READS {
+            match self.send(Method::GET, path, accept, None).await {
+                Err(error) => match (error.retry_after(), error.refusal()) {
+                    // The server says how long; nobody else does.
+                    (Some(told), Some(_)) if told <= LONGEST_PAUSE => {
+                        tokio::time::sleep(told.max(pause)).await;
+                    }
+                    (Some(_), None) => tokio::time::sleep(pause).await,
+                    _ => return Err(error),
+                },
+                answered => return answered,
+            }
+            pause *= 2;
+        }
+        self.send(Method::GET, path, accept, None).await
+    }
+
+    pub(crate) async fn get_path(&self, path: &str) -> Result<Bytes, RequestError> {
+        self.read(path, Extent::Whole.accept()).await
+    }
+
+    /// An object; nothing where it is not there.
+    pub(crate) async fn get(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+        extent: Extent,
+    ) -> Result<Option<Value>, RequestError> {
+        match self.read(&path(id, namespace), extent.accept()).await {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(RequestError::Answer),
+            Err(error) if error.code() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All objects of a kind that the selector fits; an empty one fits all.
+    pub(crate) async fn list(
+        &self,
+        namespace: &str,
+        kind: Kind,
+        selector: &str,
+        extent: Extent,
+    ) -> Result<Bytes, RequestError> {
+        let mut path = collection(kind, namespace);
+        if !selector.is_empty() {
+            path = format!("{path}?labelSelector={}", encode(selector));
+        }
+        self.read(&path, extent.accept_list()).await
+    }
+
+    /// Says what we say of an object; answers its metadata.
+    pub(crate) async fn apply(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+        value: &Value,
+        force: Force,
+    ) -> Result<Applied, RequestError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            metadata: Applied,
+        }
+        let force = match force {
+            Force::No => "",
+            Force::Yes => "&force=true",
+        };
+        let path = format!(
+            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{force}",
+            path(id, namespace)
+        );
+        let body = serde_json::to_vec(value).map_err(RequestError::Answer)?;
+        let bytes = self
+            .send(
+                Method::PATCH,
+                &path,
+                Extent::Metadata.accept(),
+                Some(("application/apply-patch+yaml", body)),
+            )
+            .await?;
+        let answer: Answer = serde_json::from_slice(&bytes).map_err(RequestError::Answer)?;
+        Ok(answer.metadata)
+    }
+
+    /// Takes an object away; with a UID, that one only.
+    pub(crate) async fn delete(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+        uid: Option<&str>,
+    ) -> Result<(), RequestError> {
+        let propagation = match id.kind {
+            // Gone means that its pods are, too.
+            Kind::Deployment => "Foreground",
+            _ => "Background",
+        };
+        let mut options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": propagation,
+        });
+        if let (Some(uid), Some(options)) = (uid, options.as_object_mut()) {
+            options.insert("preconditions".to_owned(), json!({ "uid": uid }));
+        }
+        let body = serde_json::to_vec(&options).map_err(RequestError::Answer)?;
+        let accept = Extent::Metadata.accept();
+        let body = Some(("application/json", body));
+        let path = path(id, namespace);
+        match self.send(Method::DELETE, &path, accept, body).await {
+            // Gone already; another one has its name; or it is on its way.
+            Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+/// What the server notes of an object that was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Applied {
+    pub(crate) uid: String,
+    /// Of kinds that count their changes.
+    #[serde(default)]
+    pub(crate) generation: i64,
+}
+
+/// Selectors hold few characters that URLs do not.
+pub(crate) fn encode(selector: &str) -> String {
+    selector
+        .replace('!', "%21")
+        .replace('=', "%3D")
+        .replace(',', "%2C")
+        .replace(' ', "%20")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_and_so_is_a_proxys_text() {
+        let body =
+            br#"{"kind":"Status","message":"Apply failed with 1 conflict","reason":"Conflict",
+            "details":{"causes":[{"reason":"FieldManagerConflict",
+            "message":"conflict with \"kubectl-edit\" using apps/v1","field":".spec.replicas"}]},
+            "code":409}"#;
+        let refusal = Refusal::read(409, &HeaderMap::new(), body);
+        assert!(refusal.has_cause("FieldManagerConflict"));
+        assert!(!refusal.later());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, "7".parse().unwrap());
+        let error = RequestError::Refused(Refusal::read(429, &headers, b"Too many requests\n"));
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!(error.to_string(), "Too many requests (429)");
+    }
+
+    #[test]
+    fn only_rbac_is_about_rights() {
+        let refused = |message: &str| Refusal {
+            code: 403,
+            reason: "Forbidden".to_owned(),
+            message: message.to_owned(),
+            ..Refusal::default()
+        };
+        let rbac = "secrets is forbidden: User \"u\" cannot list resource \"secrets\" in API group \
+            \"\" in the namespace \"n\"";
+        assert!(refused(rbac).is_about_rights());
+        assert!(!refused("pods \"a\" is forbidden: exceeded quota: q").is_about_rights());
+    }
+
+    #[test]
+    fn paths_follow_the_kind() {
+        let path = |kind| path(&ObjectId::new(kind, "a"), "n");
+        assert_eq!(
+            path(Kind::Deployment),
+            "/apis/apps/v1/namespaces/n/deployments/a"
+        );
+        assert_eq!(path(Kind::Namespace), "/api/v1/namespaces/a");
+        assert_eq!(
+            path(Kind::ValidatingAdmissionPolicy),
+            "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/a"
+        );
+    }
+}
