@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::join;
 use installer_plan::docker::label;
-use installer_plan::kubernetes::{Cluster, NodeFact, Room, StorageClassFact};
+use installer_plan::kubernetes::{Cluster, NodeFact, Room, StorageClassFact, milli, units};
 use installer_render::kubernetes::{Kind, ObjectId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use crate::connect::Connection;
 use crate::error::KubernetesError;
-use crate::quantity::{milli, units};
 use crate::request::{Asked, Extent, RequestError, asked, encode};
 
 /// Its UID is the cluster's identity: it is there before anything else and never goes.

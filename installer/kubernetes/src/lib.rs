@@ -10,7 +10,6 @@ mod error;
 mod list;
 mod managed;
 mod observe;
-mod quantity;
 mod readiness;
 mod receipt;
 mod request;

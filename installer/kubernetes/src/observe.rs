@@ -14,7 +14,7 @@ use installer_plan::Receipt;
 use installer_plan::docker::{ImageFact, Ownership, label};
 use installer_plan::kubernetes::{
     AUTHORITY, FIELD_MANAGER, KubernetesFacts, ObjectFact, RECEIPT, TRUST, applied_digest,
-    certificate_secret,
+    certificate_secret, units,
 };
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Kind, ObjectId};
@@ -313,6 +313,9 @@ impl<'a> Site<'a> {
             shared: shared(object, FIELD_MANAGER),
             ending: labelled.metadata.deletion_timestamp.is_some(),
             uid: labelled.metadata.uid,
+            storage_bytes: object
+                .pointer("/spec/resources/requests/storage")
+                .and_then(|amount| units(amount.as_str()?)),
             ready,
         })
     }

@@ -3,9 +3,8 @@
 use installer_render::Role;
 use installer_render::kubernetes::{Site, Workload};
 use installer_spec::{Isolation, Profile};
-use serde_json::Value;
 
-use super::{KubernetesFacts, Room};
+use super::{KubernetesFacts, Room, milli, units};
 use crate::check::{Finding, Severity};
 use crate::show::human_bytes;
 
@@ -136,49 +135,8 @@ fn requests(workload: &Workload) -> Room {
             text.and_then(of).unwrap_or_default()
         };
         sum.cpu_milli += amount("cpu", milli);
-        sum.memory_bytes += amount("memory", quantity);
-        sum.ephemeral_bytes += amount("ephemeral-storage", quantity);
+        sum.memory_bytes += amount("memory", units);
+        sum.ephemeral_bytes += amount("ephemeral-storage", units);
     }
     sum
-}
-
-/// Thousandths out of a quantity of CPUs: `250m`, `2`, `0.5`.
-pub fn milli(text: &str) -> Option<u64> {
-    match text.strip_suffix('m') {
-        Some(milli) => milli.parse().ok(),
-        None => text.parse::<f64>().ok().map(|cpus| (cpus * 1000.0) as u64),
-    }
-}
-
-/// Whole units out of a quantity: `64Mi`, `1G`, `12345`, `500m` rounded up.
-pub fn quantity(text: &str) -> Option<u64> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(digits)?;
-    let number: f64 = number.parse().ok()?;
-    let factor = match unit {
-        "" => 1.0,
-        "m" => 0.001,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "Ki" => 1024.0,
-        "Mi" => 1_048_576.0,
-        "Gi" => 1_073_741_824.0,
-        "Ti" => 1_099_511_627_776.0,
-        "Pi" => 1_125_899_906_842_624.0,
-        exponent => {
-            let digits = exponent.strip_prefix(['e', 'E'])?;
-            10_f64.powi(digits.parse().ok()?)
-        }
-    };
-    Some((number * factor).ceil() as u64)
-}
-
-/// The size that a claim asks for.
-pub fn claimed(claim: &Value) -> Option<u64> {
-    quantity(claim["spec"]["resources"]["requests"]["storage"].as_str()?)
 }

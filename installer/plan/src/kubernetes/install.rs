@@ -11,8 +11,8 @@ use installer_render::{Role, SecretName, SecretOrigin, base_of, secret_purposes}
 use installer_spec::{Profile, TargetChoice};
 
 use super::{
-    AUTHORITY, KubernetesAction, KubernetesFacts, LEASE, RECEIPT, SecretSource, TRUST,
-    applied_digest, capacity, certificate_secret, checks, namespace, volume,
+    AUTHORITY, KubernetesAction, KubernetesFacts, SecretSource, TRUST, applied_digest, capacity,
+    certificate_secret, checks, namespace, volume,
 };
 use crate::certificate::{What, due};
 use crate::check::Finding;
@@ -333,9 +333,7 @@ impl Draft<'_> {
             .objects
             .iter()
             .filter(|(id, fact)| {
-                fact.ownership == Ownership::Ours
-                    && !self.owned.objects.contains(id)
-                    && !is_of_run(id)
+                fact.ownership == Ownership::Ours && !self.owned.objects.contains(id)
             })
             .map(|(id, fact)| (id.clone(), fact.uid.clone()))
             .collect();
@@ -361,9 +359,4 @@ impl Draft<'_> {
             rates: self.facts.cameras.clone(),
         }
     }
-}
-
-/// The receipt and the lock: they come and go with runs, not with the profile.
-pub(super) fn is_of_run(id: &ObjectId) -> bool {
-    id.kind == Kind::Secret && [RECEIPT, LEASE].contains(&id.name.as_str())
 }

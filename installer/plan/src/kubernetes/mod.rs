@@ -5,13 +5,14 @@ mod capacity;
 mod checks;
 mod facts;
 mod install;
+mod quantity;
 mod uninstall;
 mod volume;
 
 pub use action::{KubernetesAction, SecretSource};
-pub use capacity::{claimed, milli, quantity};
 pub use facts::{Cluster, KubernetesFacts, NodeFact, ObjectFact, Room, StorageClassFact};
 pub use install::{names, objects, plan};
+pub use quantity::{milli, units};
 pub use uninstall::plan_uninstall;
 
 pub use installer_render::kubernetes::{TRUST, certificate_secret};

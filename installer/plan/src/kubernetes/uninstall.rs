@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8PathBuf;
 use installer_render::kubernetes::{Kind, ObjectId};
 
-use super::install::is_of_run;
 use super::{KubernetesAction, KubernetesFacts};
 use crate::docker::Ownership;
 use crate::host::Level;
@@ -26,7 +25,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &KubernetesFacts) -> Plan
         .iter()
         .any(|(id, fact)| id.kind.is_namespaced() && fact.ownership != Ownership::Ours);
     let goes = |id: &ObjectId| match id.kind {
-        Kind::Secret | Kind::ConfigMap => level >= Level::Config && !is_of_run(id),
+        Kind::Secret | Kind::ConfigMap => level >= Level::Config,
         Kind::PersistentVolumeClaim => level >= Level::Data,
         // With somebody else's things in it, it stays.
         Kind::Namespace => level >= Level::Data && !strangers,

@@ -1,7 +1,7 @@
 //! Amounts as the API writes them: `250m`, `1.5Gi`, `2e3`.
 
 /// In thousandths, rounded up; nothing where the text is no quantity or is negative.
-pub(crate) fn milli(text: &str) -> Option<u64> {
+pub fn milli(text: &str) -> Option<u64> {
     let text = text.trim();
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -24,7 +24,7 @@ pub(crate) fn milli(text: &str) -> Option<u64> {
 }
 
 /// In whole units, rounded up.
-pub(crate) fn units(text: &str) -> Option<u64> {
+pub fn units(text: &str) -> Option<u64> {
     milli(text).map(|milli| milli.div_ceil(1_000))
 }
 
