@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use futures::future::join;
 use installer_plan::docker::label;
-use installer_plan::kubernetes::{Cluster, NodeFact, Room, StorageClassFact, milli, units};
+use installer_plan::kubernetes::{
+    Cluster, NodeFact, Room, Signs, StorageClassFact, milli, telling_labels, units,
+};
 use installer_render::kubernetes::{Kind, ObjectId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -29,13 +31,22 @@ pub async fn read_cluster(
         "/apis/storage.k8s.io/v1/storageclasses",
         "storageclasses.storage.k8s.io",
     );
-    let ((id, nodes), classes) = join(join(identity, read_nodes(connection, site)), classes).await;
-    let storage_classes = classes?.into_iter().map(StorageClass::fact).collect();
-    Ok(Cluster {
-        id: id?,
+    let mut signs = Signs {
         server: connection.origin.server.clone(),
         context: connection.origin.context.clone(),
         version: connection.version.clone(),
+        ..Signs::default()
+    };
+    let nodes = read_nodes(connection, site, &mut signs);
+    let ((id, nodes), classes) = join(join(identity, nodes), classes).await;
+    let storage_classes: BTreeMap<_, _> = classes?.into_iter().map(StorageClass::fact).collect();
+    let provisioners = storage_classes.values();
+    signs.provisioners = provisioners
+        .map(|class| class.provisioner.clone())
+        .collect();
+    Ok(Cluster {
+        id: id?,
+        signs,
         nodes: nodes?,
         storage_classes,
     })
@@ -92,6 +103,7 @@ async fn read_all<T: DeserializeOwned>(
 async fn read_nodes(
     connection: &Connection,
     site: Option<&str>,
+    signs: &mut Signs,
 ) -> Result<BTreeMap<String, NodeFact>, KubernetesError> {
     let others = match site {
         Some(site) => format!(
@@ -107,7 +119,18 @@ async fn read_nodes(
         read_all::<Pod>(connection, &path, "pods"),
     )
     .await;
-    let mut nodes: BTreeMap<_, _> = nodes?.into_iter().map(Node::fact).collect();
+    let (nodes, telling) = (nodes?, telling_labels());
+    for node in &nodes {
+        let labels = node.metadata.labels.iter();
+        let telling = labels.filter(|(key, _)| telling.contains(key.as_str()));
+        let words = telling.map(|(key, value)| format!("{key}={value}"));
+        signs.labels.extend(words);
+        let provider = node.spec.provider_id.split_once(':');
+        signs
+            .providers
+            .extend(provider.map(|(name, _)| name.to_owned()));
+    }
+    let mut nodes: BTreeMap<_, _> = nodes.into_iter().map(Node::fact).collect();
     for pod in pods? {
         if let Some(node) = nodes.get_mut(&pod.spec.node_name) {
             add(&mut node.taken, pod.spec.asks());
@@ -152,6 +175,7 @@ fn room(amounts: &Amounts) -> Room {
 struct Metadata {
     name: String,
     annotations: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -163,8 +187,10 @@ struct Node {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct NodeSpec {
+    #[serde(rename = "providerID")]
+    provider_id: String,
     unschedulable: bool,
     taints: Vec<Taint>,
 }

@@ -6,8 +6,8 @@ use camino::Utf8Path;
 use installer_plan::docker::{ImageFact, ImageStanding, Ownership};
 use installer_plan::host::Level;
 use installer_plan::kubernetes::{
-    Cluster, KubernetesAction, KubernetesFacts, NodeFact, ObjectFact, Room, StorageClassFact,
-    applied_digest, namespace, objects, plan, plan_uninstall,
+    Cluster, KubernetesAction, KubernetesFacts, NodeFact, ObjectFact, Room, Signs,
+    StorageClassFact, applied_digest, namespace, objects, plan, plan_uninstall,
 };
 use installer_plan::{
     Action, CertificateFact, CertificateFacts, Plan, Promise, Receipt, SecretFact, digest_of, show,
@@ -73,9 +73,13 @@ fn bare_cluster(site: &str) -> KubernetesFacts {
     KubernetesFacts {
         cluster: Cluster {
             id: "c0c0".into(),
-            server: "https://cluster.example:6443".into(),
-            context: "site".into(),
-            version: "v1.34.4".into(),
+            signs: Signs {
+                version: "v1.34.4".into(),
+                context: "kubernetes-admin@site".into(),
+                server: "https://cluster.example:6443".into(),
+                labels: ["node-role.kubernetes.io/control-plane=".to_owned()].into(),
+                ..Signs::default()
+            },
             nodes: ["a", "b", "c"].map(node).into(),
             storage_classes: [("local-path".to_owned(), class)].into(),
         },

@@ -4,7 +4,7 @@ use installer_render::docker::is_loopback;
 use installer_render::kubernetes::{Kind, ObjectId, Site, claims};
 use installer_spec::{Keeper, Profile, Source, TestSource};
 
-use super::KubernetesFacts;
+use super::{KubernetesFacts, judge};
 use crate::check::{Finding, Severity, login_missing};
 use crate::docker::{ImageStanding, Ownership};
 use crate::storage::{Promise, StorageEstimate, retention_finding};
@@ -92,7 +92,10 @@ pub(super) fn findings(
             format!(
                 "nothing in the cluster would give claim `{claim}` a disk: no storage class is the default"
             ),
-            "install a provisioner (on MicroK8s: `microk8s enable hostpath-storage`) or mark a class as default",
+            judge(&facts.cluster.signs).map_or(
+                "install a provisioner, or mark a class as default",
+                |(flavour, _)| flavour.storage.as_str(),
+            ),
         );
     }
     for (component, image) in &facts.images {

@@ -6,6 +6,7 @@ use installer_render::docker::Component;
 use installer_render::kubernetes::ObjectId;
 use serde::{Deserialize, Serialize};
 
+use super::Signs;
 use crate::certificate::CertificateFacts;
 use crate::digest::Digest;
 use crate::docker::{ImageFact, Ownership};
@@ -38,10 +39,8 @@ pub struct KubernetesFacts {
 pub struct Cluster {
     /// UID of the namespace `kube-system`.
     pub id: String,
-    pub server: String,
-    pub context: String,
-    /// `v1.34.4`
-    pub version: String,
+    /// What tells its flavour; version, context and address among it.
+    pub signs: Signs,
     pub nodes: BTreeMap<String, NodeFact>,
     pub storage_classes: BTreeMap<String, StorageClassFact>,
 }

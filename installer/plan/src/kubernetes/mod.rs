@@ -4,6 +4,7 @@ mod action;
 mod capacity;
 mod checks;
 mod facts;
+mod flavour;
 mod install;
 mod quantity;
 mod uninstall;
@@ -11,6 +12,7 @@ mod volume;
 
 pub use action::{KubernetesAction, SecretSource};
 pub use facts::{Cluster, KubernetesFacts, NodeFact, ObjectFact, Room, StorageClassFact};
+pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
 pub use install::{names, objects, plan};
 pub use quantity::{milli, units};
 pub use uninstall::plan_uninstall;
