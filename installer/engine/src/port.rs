@@ -12,6 +12,8 @@ pub enum ErrorKind {
     User,
     /// The machine is not as it has to be.
     Environment,
+    /// Whoever runs this may not do it.
+    Forbidden,
     /// It may go through the next time.
     Transient,
     /// Something else changed it meanwhile.

@@ -123,7 +123,7 @@ fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
         };
         match action {
             KubernetesAction::Apply { object, secrets } => {
-                let digest = applied_digest(object.id.kind, &object.value);
+                let digest = applied_digest(object.id.kind, &object.value());
                 made(object.id.clone(), Some(digest));
                 for source in secrets.values() {
                     let fact = SecretFact {
@@ -194,7 +194,7 @@ fn the_objects_of_a_site_are_as_their_golden_text_says() {
         let all = site.objects.into_iter().map(|one| one.object);
         let texts: Vec<_> = all
             .chain(workloads)
-            .map(|object| serde_json::to_string_pretty(&object.value).unwrap())
+            .map(|object| serde_json::to_string_pretty(&object.value()).unwrap())
             .collect();
         check_golden(name, "kubernetes.objects.json", &(texts.join("\n") + "\n"));
     }

@@ -123,7 +123,8 @@ fn words(room: &Room) -> String {
 
 /// What the scheduler sets aside for the pod.
 fn requests(workload: &Workload) -> Room {
-    let pod = &workload.object.value["spec"]["template"]["spec"];
+    let manifest = workload.object.value();
+    let pod = &manifest["spec"]["template"]["spec"];
     let containers = pod["containers"].as_array().map(Vec::as_slice);
     let mut sum = Room {
         pods: 1,

@@ -171,7 +171,7 @@ impl Draft<'_> {
         let Some(fact) = self.facts.objects.get(&object.id) else {
             return Some(Change::Add);
         };
-        let wanted = applied_digest(object.id.kind, &object.value);
+        let wanted = applied_digest(object.id.kind, &object.value());
         if matches!(fact.ownership, Ownership::Foreign(_)) {
             None
         } else if fact.applied.as_ref() == Some(&wanted) && !fact.ending {

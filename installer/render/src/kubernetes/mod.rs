@@ -114,10 +114,7 @@ fn object<K: Serialize>(namespace: &str, kind: Kind, name: &str, typed: &K) -> O
         value["metadata"]["namespace"] = namespace.into();
     }
     value["metadata"]["name"] = name.into();
-    Object {
-        id: ObjectId::new(kind, name),
-        value,
-    }
+    Object::new(ObjectId::new(kind, name), &value)
 }
 
 /// An object of `manifests/kubernetes`, read as what the API says it is.

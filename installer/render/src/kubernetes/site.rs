@@ -7,7 +7,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::api::core::v1::{
-    Namespace, PersistentVolumeClaim, ResourceQuota, Secret, Service, ServiceAccount, ServicePort,
+    Namespace, PersistentVolumeClaim, ResourceQuota, Service, ServiceAccount, ServicePort,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -241,13 +241,15 @@ fn secrets(inputs: &Inputs<'_>, containers: &[Container]) -> Vec<Rendered> {
         names.insert(name.to_string(), name);
     }
     let render = |(name, (data, secrets)): (String, (BTreeMap<_, _>, BTreeMap<_, _>))| {
-        let secret = Secret {
-            type_: Some("Opaque".to_owned()),
-            ..Secret::default()
-        };
-        let mut object = inputs.object(Kind::Secret, &name, &secret);
-        object.value["metadata"]["labels"] = json!(inputs.labels(&name));
-        object.value["data"] = json!(data);
+        // A typed Secret has no place for a value that is made elsewhere.
+        let secret = json!({
+            "apiVersion": Kind::Secret.api_version(),
+            "kind": Kind::Secret.name(),
+            "metadata": { "labels": inputs.labels(&name) },
+            "type": "Opaque",
+            "data": data,
+        });
+        let object = inputs.object(Kind::Secret, &name, &secret);
         Rendered { object, secrets }
     };
     homes.into_iter().map(render).collect()
