@@ -34,7 +34,7 @@ func main() {
 		return
 	case "kubectl":
 		// As kubectl's own main does: the flag counts before flags are read.
-		_ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
+		_, _ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			util.CheckErr(err)
 		}
