@@ -1,0 +1,140 @@
+//! A private cluster with one real node, and its own registry.
+
+use std::process::Command;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::Value;
+
+use crate::shipped::{local_images, run};
+use crate::{Site, root};
+
+/// A real Kubernetes of its own; it and all that it has go when this is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Cluster {
+    /// With a node, a registry that has this machine's images, and volumes.
+    pub fn start() -> Self {
+        let cluster = Self::start_with(&[]);
+        cluster.push_images();
+        cluster
+    }
+
+    /// With these arguments of `ci/parts/kubernetes`, and no images.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("cluster-")
+            .tempdir_in("/tmp")
+            .expect("a folder in /tmp");
+        let mut cluster = Self {
+            folder,
+            environment: Vec::new(),
+        };
+        let told = cluster.part("start", arguments);
+        let pairs = told.lines().filter_map(|line| line.split_once('='));
+        cluster.environment = pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        cluster
+    }
+
+    #[track_caller]
+    fn part(&self, verb: &str, arguments: &[&str]) -> String {
+        run(Command::new("bash")
+            .arg(root().join("ci/parts/kubernetes"))
+            .arg(verb)
+            .arg(self.folder())
+            .args(arguments))
+    }
+
+    fn push_images(&self) {
+        let stakeout = crate::programs().join("stakeout");
+        let images = local_images();
+        run(Command::new(stakeout)
+            .args(["image", "push", "--images", images.as_str()])
+            .arg(self.registry()));
+    }
+
+    pub fn folder(&self) -> &Utf8Path {
+        Utf8Path::from_path(self.folder.path()).expect("a folder in /tmp has a plain name")
+    }
+
+    fn variable(&self, name: &str) -> &str {
+        let mut all = self.environment.iter();
+        let found = all.find_map(|(one, value)| (one == name).then_some(value.as_str()));
+        found.expect("ci/parts/kubernetes tells it")
+    }
+
+    pub fn kubeconfig(&self) -> Utf8PathBuf {
+        self.variable("KUBECONFIG").into()
+    }
+
+    /// `HOST:PORT` of the registry that the node pulls from.
+    pub fn registry(&self) -> &str {
+        self.variable("REGISTRY")
+    }
+
+    /// A site for this cluster, whose profile goes on with `rest`.
+    pub fn site(&self, name: &str, rest: &str) -> Site {
+        let profile = format!("version: 1\nsite: {name}\ntarget: kubernetes\n{rest}");
+        let mut site = Site::new(&profile);
+        site.set("KUBECONFIG", self.kubeconfig().as_str());
+        site.set("STAKEOUT_REGISTRY", self.registry());
+        site.set("STAKEOUT_IMAGES", local_images().as_str());
+        site
+    }
+
+    /// Ends one of the cluster's programs by SIGKILL, or restarts it.
+    pub fn component(&self, verb: &str, name: &str) {
+        self.part(verb, &[name]);
+    }
+
+    /// `kubectl ARGUMENTS`.
+    #[track_caller]
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.part("kubectl", arguments)
+    }
+
+    /// What the cluster tells of one object, or of a list.
+    #[track_caller]
+    pub fn get(&self, namespace: &str, what: &[&str]) -> Value {
+        let mut words = vec!["get", "--namespace", namespace, "--output", "json"];
+        words.extend(what);
+        serde_json::from_str(&self.kubectl(&words)).expect("kubectl writes JSON")
+    }
+
+    /// Names of everything that has the labels of a site, as `kind/name`, sorted.
+    pub fn objects(&self, site: &str) -> Vec<String> {
+        let kinds = "deployments,services,secrets,configmaps,persistentvolumeclaims,serviceaccounts,\
+                     networkpolicies,resourcequotas,namespaces,validatingadmissionpolicies,\
+                     validatingadmissionpolicybindings";
+        let (namespace, label) = (format!("stakeout-{site}"), format!("stakeout.site={site}"));
+        let told = self.kubectl(&[
+            "get",
+            kinds,
+            "--namespace",
+            &namespace,
+            "--selector",
+            &label,
+            "--output",
+            "name",
+        ]);
+        let mut names: Vec<_> = told.lines().map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let removed = Command::new("bash")
+            .arg(root().join("ci/parts/kubernetes"))
+            .arg("stop")
+            .arg(self.folder())
+            .status();
+        drop(removed);
+    }
+}
