@@ -303,11 +303,14 @@ impl<'a> Site<'a> {
         } else {
             Ownership::Ours
         };
+        let offered = has(label::SITE, self.site)
+            && !labelled.metadata.labels.contains_key(label::INSTALLATION);
         let said = applied(object, FIELD_MANAGER);
         let ready = kind == Kind::Deployment
             && Deployment::deserialize(object)
                 .is_ok_and(|deployment| rollout(&deployment, None) == State::Ready);
         Some(ObjectFact {
+            offered: offered && ownership != Ownership::Ours,
             ownership,
             applied: said.map(|said| applied_digest(kind, &said)),
             shared: shared(object, FIELD_MANAGER),

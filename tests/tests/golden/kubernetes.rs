@@ -110,6 +110,7 @@ fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
             ownership: Ownership::Ours,
             applied,
             shared: Vec::new(),
+            offered: false,
             ending: false,
             storage_bytes: None,
             ready: id.kind == Kind::Deployment,

@@ -137,7 +137,8 @@ pub(super) fn findings(
 }
 
 fn foreign(facts: &KubernetesFacts) -> Vec<Finding> {
-    let named = facts.objects.iter().filter_map(|(id, fact)| {
+    let objects = facts.objects.iter().filter(|(_, fact)| !fact.offered);
+    let named = objects.filter_map(|(id, fact)| {
         let Ownership::Foreign(sign) = &fact.ownership else {
             return None;
         };

@@ -82,6 +82,10 @@ pub struct ObjectFact {
     /// Other managers that have taken fields of ours, or brought in what we do not say, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared: Vec<String>,
+    /// Not ours yet, and made for this site by somebody else: it has the label of the site and of no
+    /// installation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offered: bool,
     /// It is being removed already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ending: bool,

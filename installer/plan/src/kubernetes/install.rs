@@ -172,7 +172,9 @@ impl Draft<'_> {
             return Some(Change::Add);
         };
         let wanted = applied_digest(object.id.kind, &object.value());
-        if matches!(fact.ownership, Ownership::Foreign(_)) {
+        if fact.offered {
+            Some(Change::Change)
+        } else if matches!(fact.ownership, Ownership::Foreign(_)) {
             None
         } else if fact.applied.as_ref() == Some(&wanted) && !fact.ending {
             self.unchanged += 1;

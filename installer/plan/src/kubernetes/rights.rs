@@ -1,6 +1,7 @@
 //! What the installer may have to do in a cluster, and what its workloads never may.
 
 use installer_render::kubernetes::Kind;
+use installer_render::label;
 use installer_spec::Profile;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -157,7 +158,8 @@ pub fn minimal_roles(profile: &Profile, user: &Value) -> Vec<Value> {
     vec![
         json!({ "apiVersion": api, "kind": "ClusterRole", "metadata": { "name": name }, "rules": rules(&outside) }),
         json!({ "apiVersion": api, "kind": "ClusterRoleBinding", "metadata": { "name": name }, "roleRef": reference("ClusterRole"), "subjects": [user] }),
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }),
+        // Made for the site, which takes it over.
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace, "labels": { label::SITE: profile.site } } }),
         json!({ "apiVersion": api, "kind": "Role", "metadata": { "name": name, "namespace": namespace }, "rules": rules(&inside) }),
         json!({ "apiVersion": api, "kind": "RoleBinding", "metadata": { "name": name, "namespace": namespace }, "roleRef": reference("Role"), "subjects": [user] }),
     ]
