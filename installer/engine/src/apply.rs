@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use installer_plan::{
-    Condition, Operation, Owned, Pending, Plan, Receipt, Severity, Step, StepState,
+    Action, Condition, Operation, Owned, Pending, Plan, Receipt, Severity, Step, StepState,
 };
 
 use crate::event::Event;
@@ -121,7 +121,7 @@ pub async fn apply<W: World>(
     let (mut noted, mut ahead) = (Instant::now(), 0);
     for (index, step) in plan.steps.iter().enumerate() {
         if index >= ahead && !world.interrupted() {
-            let next: Vec<_> = plan.steps.iter().skip(index).map(|s| &s.action).collect();
+            let next = until_settled(plan.steps.get(index..).unwrap_or_default());
             ahead = index + world.ahead(&next).await.max(1);
         }
         let result = run_step(plan, index, step, world, report).await;
@@ -158,6 +158,13 @@ pub async fn apply<W: World>(
     Ok(Applied {
         changed: plan.steps.len(),
     })
+}
+
+/// The actions up to the first step whose condition the next ones have to wait for.
+fn until_settled(steps: &[Step]) -> Vec<&Action> {
+    let settles = steps.iter().position(|step| step.settle.is_some());
+    let count = settles.map_or(steps.len(), |index| index + 1);
+    steps.iter().take(count).map(|step| &step.action).collect()
 }
 
 fn begin(plan: &Plan, installer: &str, found: Option<Receipt>) -> Receipt {

@@ -45,13 +45,13 @@ pub enum KubernetesError {
     Unauthorized { server: String },
     #[error("the right to {asked} is missing")]
     Forbidden {
-        asked: Asked,
+        asked: Box<Asked>,
         #[source]
         source: RequestError,
     },
     #[error("the cluster does not let us {asked}")]
     Cluster {
-        asked: Asked,
+        asked: Box<Asked>,
         #[source]
         source: RequestError,
     },
@@ -66,7 +66,7 @@ pub enum KubernetesError {
 impl KubernetesError {
     /// Names what is missing where rights are.
     pub(crate) fn of(server: &str, asked: Asked, source: RequestError) -> Self {
-        let server = server.to_owned();
+        let (server, asked) = (server.to_owned(), Box::new(asked));
         match &source {
             RequestError::Transport(error) => match Fault::of(error) {
                 Fault::Certificate => Self::Certificate { server, source },
@@ -158,7 +158,8 @@ fn immutable(refusal: &Refusal) -> Option<&str> {
         .map(String::as_str)
 }
 
-/// Who has which of the fields that we would say, in words: `spec.replicas` (`kubectl-edit`).
+/// Who has which of the fields that we would say, and since when, in the server's words:
+/// `"kubectl-edit" using apps/v1 at 2026-11-21T18:00:00Z`.
 pub(crate) fn conflicts(refusal: &Refusal) -> Option<String> {
     let conflict = |cause: &&Cause| cause.reason == "FieldManagerConflict";
     let named: Vec<_> = refusal
@@ -208,7 +209,7 @@ mod tests {
             "s",
             "apply `Deployment/a`",
             asked,
-            RequestError::Refused(refusal),
+            RequestError::Refused(refusal.into()),
         );
         (error.kind, error.operation)
     }
@@ -265,7 +266,7 @@ mod tests {
         );
         assert_eq!(
             conflicts(&refused(409, "Apply failed", cause)).as_deref(),
-            Some("`spec.replicas` is of `kubectl-edit`")
+            Some("`spec.replicas` is of \"kubectl-edit\" using apps/v1")
         );
     }
 }

@@ -3,19 +3,34 @@
 //! Invariant: the cluster is written to through [`KubernetesWorld`] alone, every effect can be
 //! repeated, and nothing without this installation's labels is touched. It must not know what is
 //! wanted.
+//! Start at [`observe()`] and [`KubernetesWorld`].
 
 mod cluster;
 mod connect;
+mod effects;
 mod error;
+mod explain;
+mod forward;
+mod gone;
 mod list;
+mod lock;
 mod managed;
 mod observe;
+mod pace;
 mod readiness;
 mod receipt;
 mod request;
+mod rights;
+mod watch;
+mod world;
 
 pub use cluster::read_cluster;
 pub use connect::{Choice, Connection, Origin, Requests, connect};
 pub use error::KubernetesError;
+pub use explain::{Explanation, PodExplanation, explain};
+pub use forward::Forward;
+pub use lock::{Lock, LockError};
 pub use observe::{KubernetesObserved, Wanted, observe};
 pub use request::{Asked, Cause, Refusal, RequestError};
+pub use rights::{Subject, review};
+pub use world::{KubernetesWorld, SiteInCluster};

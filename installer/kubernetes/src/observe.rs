@@ -203,7 +203,7 @@ fn labels(object: &Value) -> Option<&serde_json::Map<String, Value>> {
 
 /// What is read, item by item.
 struct Site<'a> {
-    site: &'a str,
+    name: &'a str,
     installation: Option<String>,
     receipt: Option<Receipt>,
     objects: BTreeMap<ObjectId, ObjectFact>,
@@ -214,9 +214,9 @@ struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    fn new(site: &'a str) -> Self {
+    fn new(name: &'a str) -> Self {
         Self {
-            site,
+            name,
             installation: None,
             receipt: None,
             objects: BTreeMap::new(),
@@ -268,7 +268,7 @@ impl<'a> Site<'a> {
         answer: &Answer,
     ) -> Result<(), KubernetesError> {
         each(connection, kind, answer, |object| {
-            self.read_item(kind, &object)
+            self.read_item(kind, &object);
         })
     }
 
@@ -294,7 +294,7 @@ impl<'a> Site<'a> {
             found.is_some_and(|found| found == value)
         };
         let installation = self.installation.as_deref().unwrap_or_default();
-        let ownership = if !has(label::SITE, self.site) {
+        let ownership = if !has(label::SITE, self.name) {
             Ownership::Foreign("it has no label of ours".to_owned())
         } else if !has(label::INSTALLATION, installation) {
             Ownership::Foreign("it belongs to another installation".to_owned())

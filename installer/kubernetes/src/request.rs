@@ -59,7 +59,7 @@ pub enum RequestError {
     #[error("the API server cannot be reached")]
     Transport(#[source] kube::Error),
     #[error("{0}")]
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     #[error("the API server's answer cannot be read")]
     Answer(#[source] serde_json::Error),
 }
@@ -154,7 +154,10 @@ impl Refusal {
 
     fn later(&self) -> bool {
         // A server whose store lost its leader says 500 and how long to wait.
-        LATER.contains(&self.code) || (self.code >= 500 && self.retry_after.is_some())
+        LATER.contains(&self.code)
+            || (self.code >= 500 && self.retry_after.is_some())
+            // One of the same name is still being removed.
+            || self.has_cause("NamespaceTerminating")
     }
 
     /// The server has lost rights to do what was asked, not something else that forbids it: quotas
@@ -176,7 +179,7 @@ pub(crate) enum Extent {
 }
 
 impl Extent {
-    fn accept(self) -> &'static str {
+    pub(crate) fn accept(self) -> &'static str {
         match self {
             Self::Whole => "application/json",
             Self::Metadata => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
@@ -274,7 +277,7 @@ impl Connection {
             return Ok(bytes);
         }
         let refusal = Refusal::read(parts.status.as_u16(), &parts.headers, &bytes);
-        Err(RequestError::Refused(refusal))
+        Err(RequestError::Refused(refusal.into()))
     }
 
     /// Reads, and asks again for some seconds where that may help.
@@ -377,6 +380,16 @@ impl Connection {
             Kind::Deployment => "Foreground",
             _ => "Background",
         };
+        self.delete_path(&path(id, namespace), propagation, uid)
+            .await
+    }
+
+    pub(crate) async fn delete_path(
+        &self,
+        path: &str,
+        propagation: &str,
+        uid: Option<&str>,
+    ) -> Result<(), RequestError> {
         let mut options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -388,8 +401,7 @@ impl Connection {
         let body = serde_json::to_vec(&options).map_err(RequestError::Answer)?;
         let accept = Extent::Metadata.accept();
         let body = Some(("application/json", body));
-        let path = path(id, namespace);
-        match self.send(Method::DELETE, &path, accept, body).await {
+        match self.send(Method::DELETE, path, accept, body).await {
             // Gone already; another one has its name; or it is on its way.
             Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(()),
             other => other.map(drop),
@@ -431,7 +443,8 @@ mod tests {
         assert!(!refusal.later());
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, "7".parse().unwrap());
-        let error = RequestError::Refused(Refusal::read(429, &headers, b"Too many requests\n"));
+        let error =
+            RequestError::Refused(Refusal::read(429, &headers, b"Too many requests\n").into());
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
         assert_eq!(error.to_string(), "Too many requests (429)");
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 /// A live object with `fields` as those that we have applied.
-fn live(mut object: Value, fields: Value) -> Value {
+fn live(mut object: Value, fields: &Value) -> Value {
     let entry = json!({
         "manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": "v1",
         "time": "2026-11-21T17:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": fields,
@@ -14,7 +14,7 @@ fn live(mut object: Value, fields: Value) -> Value {
     object
 }
 
-fn other(object: &mut Value, manager: &str, subresource: &str, fields: Value) {
+fn other(object: &mut Value, manager: &str, subresource: &str, fields: &Value) {
     let entry = json!({
         "manager": manager, "operation": "Update", "subresource": subresource,
         "time": "2026-11-21T18:00:00Z", "fieldsV1": fields,
@@ -120,7 +120,7 @@ fn what_was_applied_is_found_again_among_defaults_and_status() {
             } },
         },
     });
-    let object = live(object, fields);
+    let object = live(object, &fields);
     assert_eq!(
         applied_digest(Kind::Deployment, &ours(&object)),
         applied_digest(Kind::Deployment, &said)
@@ -132,13 +132,13 @@ fn a_changed_value_and_a_taken_field_are_seen() {
     let fields = json!({ "f:spec": { "f:replicas": {}, "f:paused": {} } });
     let found = ours(&live(
         json!({ "metadata": {}, "spec": { "replicas": 5 } }),
-        fields,
+        &fields,
     ));
     assert_eq!(found, json!({ "spec": { "replicas": 5 } }));
     let fields = json!({ "f:spec": { "f:paused": {} } });
     let found = ours(&live(
         json!({ "metadata": {}, "spec": { "replicas": 5 } }),
-        fields,
+        &fields,
     ));
     assert_eq!(found, json!({ "spec": {} }));
 }
@@ -149,7 +149,7 @@ fn sets_hold_our_items_in_their_order() {
     let fields =
         json!({ "f:metadata": { "f:finalizers": { ".": {}, "v:\"a\"": {}, "v:\"c\"": {} } } });
     assert_eq!(
-        ours(&live(object, fields)),
+        ours(&live(object, &fields)),
         json!({ "metadata": { "finalizers": ["c", "a"] } })
     );
 }
@@ -159,7 +159,7 @@ fn items_by_place_and_maps_of_whatever_name() {
     let object = json!({ "metadata": {}, "data": { "a.b": "x", "c": "y" }, "list": [1, 2] });
     let fields = json!({ "f:data": { "f:a.b": {} }, "f:list": { "i:1": {} } });
     assert_eq!(
-        ours(&live(object, fields)),
+        ours(&live(object, &fields)),
         json!({ "data": { "a.b": "x" }, "list": [2] })
     );
 }
@@ -168,14 +168,14 @@ fn items_by_place_and_maps_of_whatever_name() {
 fn an_empty_map_stays_empty_when_others_fill_it() {
     let object = json!({ "metadata": { "annotations": { "x": "y" } } });
     let fields = json!({ "f:metadata": { "f:annotations": {} } });
-    let mut object = live(object, fields.clone());
+    let mut object = live(object, &fields);
     // An atomic one is ours as a whole.
     assert_eq!(
         ours(&object),
         json!({ "metadata": { "annotations": { "x": "y" } } })
     );
     let theirs = json!({ "f:metadata": { "f:annotations": { "f:x": {} } } });
-    other(&mut object, "kubectl", "", theirs);
+    other(&mut object, "kubectl", "", &theirs);
     assert_eq!(ours(&object), json!({ "metadata": { "annotations": {} } }));
 }
 
@@ -185,14 +185,14 @@ fn secrets_that_are_kept_do_not_count() {
     let object = json!({ "metadata": {}, "data": { "vault-admin.1": "c2VjcmV0", "b": "Yg==" } });
     let fields = json!({ "f:data": { "f:vault-admin.1": {}, "f:b": {} } });
     assert_eq!(
-        applied_digest(Kind::Secret, &ours(&live(object, fields))),
+        applied_digest(Kind::Secret, &ours(&live(object, &fields))),
         applied_digest(Kind::Secret, &said)
     );
 }
 
 #[test]
 fn nothing_is_found_where_nothing_was_applied() {
-    let mut object = live(json!({ "metadata": {} }), json!({}));
+    let mut object = live(json!({ "metadata": {} }), &json!({}));
     object["metadata"]["managedFields"][0]["operation"] = json!("Update");
     assert_eq!(applied(&object, FIELD_MANAGER), None);
     assert!(!has_applied(&object, FIELD_MANAGER));
@@ -203,19 +203,19 @@ fn nothing_is_found_where_nothing_was_applied() {
 fn others_are_named_with_their_fields_and_the_cluster_is_not() {
     let mut object = live(
         json!({ "metadata": {} }),
-        json!({ "f:spec": { "f:replicas": {} } }),
+        &json!({ "f:spec": { "f:replicas": {} } }),
     );
     let status = json!({ "f:status": { "f:replicas": {} } });
-    other(&mut object, "kube-controller-manager", "status", status);
+    other(&mut object, "kube-controller-manager", "status", &status);
     let revision = json!({ "f:metadata": { "f:annotations": { ".": {}, "f:r": {} } } });
-    other(&mut object, "kube-controller-manager", "", revision);
+    other(&mut object, "kube-controller-manager", "", &revision);
     let scale = json!({ "f:spec": { "f:replicas": {} } });
-    other(&mut object, "kube-controller-manager", "scale", scale);
+    other(&mut object, "kube-controller-manager", "scale", &scale);
     let env = json!({ "f:spec": { "f:containers": { "k:{\"name\":\"agent\"}": {
         "f:env": { ".": {}, "k:{\"name\":\"A\"}": { ".": {}, "f:name": {}, "f:value": {} } },
         "f:name": {}, "f:image": {}, "f:stdin": {}, "f:tty": {},
     } } } });
-    other(&mut object, "kubectl-edit", "", env);
+    other(&mut object, "kubectl-edit", "", &env);
     assert_eq!(
         shared(&object, FIELD_MANAGER),
         [

@@ -12,7 +12,7 @@ use std::time::Duration;
 use installer_engine::Probe;
 use jiff::Timestamp;
 
-pub(crate) use object::{Deployment, Pod, ReplicaSet};
+pub(crate) use object::{Deployment, Pod, ReplicaSet, slim};
 
 use crate::request::Applied;
 
@@ -231,19 +231,18 @@ pub(crate) fn judge(
     if groups.is_empty() {
         return Probe::Met;
     }
-    let mut line = format!("{ready} of {} ready", names.len());
+    let mut told = vec![format!("{ready} of {} ready", names.len())];
     for ((_, short), (message, names)) in &groups {
         let shown: Vec<_> = names.iter().take(NAMED).copied().collect();
-        let more = names.len().saturating_sub(NAMED);
-        line.push_str(&format!("; {} {short} ({}", names.len(), shown.join(", ")));
-        if more > 0 {
-            line.push_str(&format!(" and {more} more"));
-        }
-        line.push(')');
-        if !message.is_empty() {
-            line.push_str(&format!(": {message}"));
-        }
+        let more = match names.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (count, shown) = (names.len(), shown.join(", "));
+        let why = if message.is_empty() { "" } else { ": " };
+        told.push(format!("{count} {short} ({shown}{more}){why}{message}"));
     }
+    let line = told.join("; ");
     if failed {
         Probe::Failed(line)
     } else {

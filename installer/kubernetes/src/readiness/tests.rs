@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn deployment(name: &str, status: Value) -> Deployment {
+fn deployment(name: &str, status: &Value) -> Deployment {
     let mut object = json!({
         "metadata": {
             "name": name, "uid": format!("d-{name}"), "generation": 2,
@@ -20,7 +20,7 @@ fn well() -> Value {
     json!({ "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1 })
 }
 
-fn pod(set: &str, status: Value) -> Pod {
+fn pod(set: &str, status: &Value) -> Pod {
     serde_json::from_value(json!({
         "metadata": { "ownerReferences": [
             { "uid": set, "name": set, "kind": "ReplicaSet", "apiVersion": "apps/v1" },
@@ -76,10 +76,10 @@ fn site(statuses: &[Value]) -> (Picture, BTreeSet<String>) {
         };
         let uid = format!("r-{name}");
         picture.sets.insert(uid.clone(), set(&uid, &name, "2"));
-        picture.pods.insert(uid.clone(), pod(&uid, reached));
+        picture.pods.insert(uid.clone(), pod(&uid, &reached));
         picture
             .deployments
-            .insert(name.clone(), deployment(&name, deployed));
+            .insert(name.clone(), deployment(&name, &deployed));
         names.insert(name);
     }
     (picture, names)
@@ -92,7 +92,7 @@ fn judged(statuses: &[Value]) -> Probe {
 
 #[test]
 fn the_version_before_does_not_count() {
-    let newest = deployment("a", well());
+    let newest = deployment("a", &well());
     assert_eq!(rollout(&newest, None), State::Ready);
     let applied = |uid: &str, generation| Applied {
         uid: uid.to_owned(),
@@ -109,7 +109,7 @@ fn the_version_before_does_not_count() {
     );
     let mut status = well();
     status["observedGeneration"] = json!(1);
-    let lagging = deployment("a", status);
+    let lagging = deployment("a", &status);
     assert_eq!(
         short(&rollout(&lagging, None)),
         "not noticed by the cluster yet"
@@ -118,7 +118,7 @@ fn the_version_before_does_not_count() {
 
 #[test]
 fn numbers_say_how_far_it_is() {
-    let state = |status: Value| rollout(&deployment("a", status), None);
+    let state = |status: Value| rollout(&deployment("a", &status), None);
     assert_eq!(short(&state(json!({}))), "starting");
     assert_eq!(
         short(&state(json!({ "replicas": 1, "updatedReplicas": 1 }))),

@@ -1,0 +1,360 @@
+//! The changes themselves: each one request or a few, each counted, each repeatable.
+
+use std::collections::{BTreeMap, HashMap};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use installer_engine::{EffectError, ErrorKind, Logins, Primitives, certificate, secret};
+use installer_pki::Pair;
+use installer_plan::Receipt;
+use installer_plan::docker::label;
+use installer_plan::kubernetes::{
+    FIELD_MANAGER, KubernetesAction, RECEIPT, RECEIPT_KEY, SecretSource,
+};
+use installer_render::Layout;
+use installer_render::kubernetes::{Kind, Object, ObjectId};
+use serde_json::{Map, Value, json};
+
+use crate::connect::Connection;
+use crate::error::{KubernetesError, conflicts, effect, gone};
+use crate::list::each_item;
+use crate::managed::has_applied;
+use crate::observe::decode;
+use crate::receipt;
+use crate::request::{Applied, Asked, Extent, Force, RequestError, asked};
+
+/// Up to this many Secrets are asked for by name; of more a list is cheaper.
+const FEW: usize = 3;
+
+/// What came of a change.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Applied(Applied),
+    Else,
+}
+
+/// A site's namespace, and everything that changing it takes.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) connection: Connection,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    installation: String,
+    logins: Logins,
+    primitives: Primitives,
+    /// The data of the site's Secrets by name, while many are changed.
+    secrets: Option<HashMap<String, Map<String, Value>>>,
+}
+
+impl Site {
+    pub(crate) fn new(
+        connection: Connection,
+        name: String,
+        namespace: String,
+        installation: String,
+        logins: Logins,
+        primitives: Primitives,
+    ) -> Self {
+        Self {
+            connection,
+            name,
+            namespace,
+            installation,
+            logins,
+            primitives,
+            secrets: None,
+        }
+    }
+
+    pub(crate) async fn perform(&self, action: &KubernetesAction) -> Result<Done, EffectError> {
+        match action {
+            KubernetesAction::Apply { object, secrets } => {
+                let applied = if object.id.kind == Kind::Secret {
+                    self.apply(&self.fill(object, secrets).await?).await
+                } else {
+                    self.apply(object).await
+                };
+                applied.map(Done::Applied)
+            }
+            KubernetesAction::Delete { id, uid } => {
+                self.delete(id, Some(uid)).await?;
+                Ok(Done::Else)
+            }
+            KubernetesAction::MakeAuthority {
+                secret,
+                trust,
+                labels,
+            } => {
+                let pair = certificate::make_authority(&self.name)?;
+                let trust = ObjectId::new(Kind::ConfigMap, trust);
+                let kept = self.read(&trust).await?;
+                let kept = kept.as_ref().and_then(|kept| kept.pointer("/data/ca.crt"));
+                let bundle = certificate::trust(&pair, kept.and_then(Value::as_str))?;
+                // Trusted before anything is issued by it, and the old one for as long as it lives.
+                let data = json!({ "ca.crt": bundle });
+                self.apply(&self.object(trust, labels, &data)).await?;
+                self.write_pair(secret, labels, ("ca.crt", "ca.key"), &pair)
+                    .await?;
+                Ok(Done::Else)
+            }
+            KubernetesAction::IssueCertificate {
+                service,
+                names,
+                authority,
+                secret,
+                certificate,
+                key,
+                labels,
+            } => {
+                let authority = self.authority(authority).await?;
+                let pair = certificate::issue(&authority, service, names)?;
+                self.write_pair(secret, labels, (certificate, key), &pair)
+                    .await?;
+                Ok(Done::Else)
+            }
+        }
+    }
+
+    /// An object; nothing where it is not there.
+    pub(crate) async fn read(&self, id: &ObjectId) -> Result<Option<Value>, EffectError> {
+        let found = self.connection.get(&self.namespace, id, Extent::Whole);
+        let doing = || format!("read `{id}`");
+        found
+            .await
+            .map_err(|error| self.failed(&doing(), asked("get", id.kind, &id.name), error))
+    }
+
+    fn failed(&self, doing: &str, asked: Asked, error: RequestError) -> EffectError {
+        effect(&self.connection.origin.server, doing, asked, error)
+    }
+
+    /// Another write is done.
+    fn count(&self) {
+        self.primitives.clone().done();
+    }
+
+    /// Says what we say of an object. Fields that others have said are taken where the object is
+    /// ours: the plan has told of them.
+    pub(crate) async fn apply(&self, object: &Object) -> Result<Applied, EffectError> {
+        let id = &object.id;
+        let apply = |force| {
+            let connection = &self.connection;
+            connection.apply(&self.namespace, id, &object.value, force)
+        };
+        let mut applied = apply(Force::No).await;
+        let conflict = applied.as_ref().err().and_then(RequestError::refusal);
+        if let Some(whose) = conflict.and_then(conflicts) {
+            if !self.is_ours(id).await? {
+                let operation = format!("cannot apply `{id}`, which is not ours: {whose}");
+                return Err(EffectError::new(ErrorKind::Conflict, operation));
+            }
+            tracing::info!("taking back in `{id}`: {whose}");
+            applied = apply(Force::Yes).await;
+        }
+        let applied = applied.map_err(|error| {
+            let asked = asked("patch", id.kind, &id.name);
+            self.failed(&format!("apply `{id}`"), asked, error)
+        })?;
+        self.count();
+        Ok(applied)
+    }
+
+    async fn is_ours(&self, id: &ObjectId) -> Result<bool, EffectError> {
+        let found = self.connection.get(&self.namespace, id, Extent::Metadata);
+        let found = found.await.map_err(|error| {
+            let asked = asked("get", id.kind, &id.name);
+            self.failed(&format!("read `{id}`"), asked, error)
+        })?;
+        Ok(found.is_some_and(|object| {
+            let labels = object.pointer("/metadata/labels");
+            let has = |name: &str, value: &str| {
+                labels
+                    .and_then(|labels| labels.get(name))
+                    .and_then(Value::as_str)
+                    == Some(value)
+            };
+            has(label::SITE, &self.name)
+                && has(label::INSTALLATION, &self.installation)
+                && has_applied(&object, FIELD_MANAGER)
+        }))
+    }
+
+    pub(crate) async fn delete(&self, id: &ObjectId, uid: Option<&str>) -> Result<(), EffectError> {
+        let deleted = self.connection.delete(&self.namespace, id, uid).await;
+        deleted.map_err(|error| {
+            let asked = asked("delete", id.kind, &id.name);
+            self.failed(&format!("remove `{id}`"), asked, error)
+        })?;
+        self.count();
+        Ok(())
+    }
+
+    pub(crate) async fn delete_path(
+        &self,
+        path: &str,
+        asked: impl Fn() -> Asked,
+    ) -> Result<(), EffectError> {
+        let deleted = self.connection.delete_path(path, "Background", None).await;
+        deleted.map_err(|error| self.failed(&format!("remove {path}"), asked(), error))?;
+        self.count();
+        Ok(())
+    }
+
+    /// The Secret with each value that it has already, and a new one where it has none.
+    async fn fill(
+        &self,
+        object: &Object,
+        sources: &BTreeMap<String, SecretSource>,
+    ) -> Result<Object, EffectError> {
+        let mut object = object.clone();
+        let data = object.value.get_mut("data").and_then(Value::as_object_mut);
+        let Some(data) = data.filter(|data| data.values().any(Value::is_null)) else {
+            return Ok(object);
+        };
+        let live = match &self.secrets {
+            Some(secrets) => secrets.get(&object.id.name).cloned(),
+            None => self.read(&object.id).await?.as_ref().and_then(data_of),
+        };
+        let mut open: Vec<String> = Vec::new();
+        for (key, value) in data.iter_mut().filter(|(_, value)| value.is_null()) {
+            match live.as_ref().and_then(|live| live.get(key)) {
+                Some(kept) => *value = kept.clone(),
+                None => open.push(key.clone()),
+            }
+        }
+        // What is made of another comes after it.
+        open.sort_by_key(|key| sources.get(key).is_some_and(|source| source.base.is_some()));
+        for key in open {
+            let source = sources
+                .get(&key)
+                .ok_or_else(|| gone(&object.id, &format!("the value `{key}`")))?;
+            let base = source.base.as_ref().and_then(|base| data.get(base));
+            let base = base.and_then(Value::as_str).and_then(decode);
+            let made = secret::make(
+                &source.name,
+                source.origin,
+                source.login.as_deref(),
+                &self.logins,
+                base.as_deref(),
+            )?;
+            data.insert(key, Value::String(STANDARD.encode(made)));
+        }
+        Ok(object)
+    }
+
+    /// Reads all of the site's Secrets at once, where many of these actions need to know one.
+    pub(crate) async fn read_secrets(
+        &mut self,
+        actions: &[&KubernetesAction],
+    ) -> Result<(), EffectError> {
+        let needs = |action: &&&KubernetesAction| match action {
+            KubernetesAction::Apply { object, .. } => {
+                let data = object.value.get("data").and_then(Value::as_object);
+                object.id.kind == Kind::Secret
+                    && data.is_some_and(|data| data.values().any(Value::is_null))
+            }
+            KubernetesAction::IssueCertificate { .. } => true,
+            _ => false,
+        };
+        if actions.iter().filter(needs).count() <= FEW {
+            return Ok(());
+        }
+        let failed = |error| {
+            let asked = asked("list", Kind::Secret, "");
+            self.failed("list the site's Secrets", asked, error)
+        };
+        let selector = format!("{}={}", label::SITE, self.name);
+        let bytes = self
+            .connection
+            .list(&self.namespace, Kind::Secret, &selector, Extent::Whole)
+            .await
+            .map_err(failed)?;
+        let mut secrets = HashMap::new();
+        each_item(&bytes, |secret| {
+            let name = secret.pointer("/metadata/name").and_then(Value::as_str);
+            if let Some((name, data)) = name.map(str::to_owned).zip(data_of(&secret)) {
+                secrets.insert(name, data);
+            }
+        })
+        .map_err(|error| failed(RequestError::Answer(error)))?;
+        self.secrets = Some(secrets);
+        Ok(())
+    }
+
+    pub(crate) fn forget_secrets(&mut self) {
+        self.secrets = None;
+    }
+
+    async fn authority(&self, secret: &str) -> Result<Pair, EffectError> {
+        let id = ObjectId::new(Kind::Secret, secret);
+        let known = self
+            .secrets
+            .as_ref()
+            .and_then(|secrets| secrets.get(secret));
+        let data = match known {
+            Some(data) => Some(data.clone()),
+            None => self.read(&id).await?.as_ref().and_then(data_of),
+        };
+        let layout = Layout::new("");
+        let texts = data.into_iter().flatten().filter_map(|(key, value)| {
+            Some((layout.authority().join(key), decode(value.as_str()?)?))
+        });
+        certificate::authority(&texts.collect(), &layout.authority())
+    }
+
+    async fn write_pair(
+        &self,
+        secret: &str,
+        labels: &BTreeMap<String, String>,
+        (certificate, key): (&str, &str),
+        pair: &Pair,
+    ) -> Result<(), EffectError> {
+        let data = json!({
+            certificate: STANDARD.encode(&pair.certificate),
+            key: STANDARD.encode(pair.key.expose()),
+        });
+        let id = ObjectId::new(Kind::Secret, secret);
+        self.apply(&self.object(id, labels, &data)).await.map(drop)
+    }
+
+    fn object(&self, id: ObjectId, labels: &BTreeMap<String, String>, data: &Value) -> Object {
+        let value = json!({
+            "apiVersion": id.kind.api_version(),
+            "kind": id.kind.name(),
+            "metadata": { "name": id.name, "namespace": self.namespace, "labels": labels },
+            "data": data,
+        });
+        Object { id, value }
+    }
+
+    /// The Secret that holds a receipt.
+    pub(crate) fn receipt(&self, receipt: &Receipt) -> Result<Object, EffectError> {
+        let packed = receipt::pack(receipt).map_err(|error| {
+            EffectError::new(ErrorKind::Bug, "cannot pack the receipt").because(error)
+        })?;
+        let labels = BTreeMap::from([
+            (label::SITE.to_owned(), self.name.clone()),
+            (label::INSTALLATION.to_owned(), self.installation.clone()),
+        ]);
+        let id = ObjectId::new(Kind::Secret, RECEIPT);
+        Ok(self.object(id, &labels, &json!({ RECEIPT_KEY: packed })))
+    }
+
+    /// Whether something could not be written since the namespace is not there, or on its way out.
+    pub(crate) fn is_home_missing(error: &EffectError) -> bool {
+        let source = error.source.as_ref();
+        let refused = source.and_then(|source| source.downcast_ref::<KubernetesError>());
+        match refused {
+            Some(KubernetesError::Cluster { source, .. }) => {
+                source.refusal().is_some_and(|refusal| {
+                    refusal.code == 404 || refusal.has_cause("NamespaceTerminating")
+                })
+            }
+            _ => false,
+        }
+    }
+}
+
+fn data_of(secret: &Value) -> Option<Map<String, Value>> {
+    secret.get("data")?.as_object().cloned()
+}

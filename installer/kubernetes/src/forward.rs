@@ -1,0 +1,85 @@
+//! A local address that leads into a pod, through the API server: each connection asks anew which pod
+//! is ready, so that it outlives a rollout.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use installer_plan::docker::label;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::connect::Connection;
+
+/// Held for as long as connections may be made.
+#[derive(Debug)]
+pub struct Forward {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Forward {
+    /// Leads to `port` of whichever pod of `service` is ready.
+    pub async fn open(
+        connection: &Connection,
+        namespace: &str,
+        service: &str,
+        port: u16,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
+        let service = service.to_owned();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (pods, service) = (pods.clone(), service.clone());
+                tokio::spawn(async move {
+                    // The peer sees a connection that ends; its own error says what it wanted.
+                    if let Err(error) = carry(&pods, &service, port, stream).await {
+                        tracing::debug!("way to port {port} of `{service}`: {error}");
+                    }
+                });
+            }
+        });
+        Ok(Self { address, task })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+async fn carry(
+    pods: &Api<Pod>,
+    service: &str,
+    port: u16,
+    mut stream: TcpStream,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let named = ListParams::default().labels(&format!("{}={service}", label::SERVICE));
+    let found = pods.list(&named).await?;
+    let ready = found.items.into_iter().find(is_ready);
+    let name = ready
+        .and_then(|pod| pod.metadata.name)
+        .ok_or("no pod of it is ready")?;
+    let mut forwarder = pods.portforward(&name, &[port]).await?;
+    let mut inner = forwarder.take_stream(port).ok_or("there is no way in")?;
+    copy_bidirectional(&mut stream, &mut inner).await?;
+    drop(inner);
+    forwarder.join().await?;
+    Ok(())
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| &status.conditions);
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions
+            .flatten()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}

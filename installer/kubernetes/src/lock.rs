@@ -1,0 +1,257 @@
+//! One run at a time: a Lease that the run holds, and that anybody may take who finds it unrenewed.
+
+use std::time::Duration;
+
+use http::Method;
+use installer_plan::kubernetes::{FIELD_MANAGER, LEASE};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::connect::Connection;
+use crate::error::KubernetesError;
+use crate::request::{Asked, Extent, RequestError};
+
+/// Unrenewed for so long, its holder is no more.
+const LIFE: Duration = Duration::from_secs(30);
+/// Three may be lost.
+const RENEWAL: Duration = Duration::from_secs(8);
+
+const JSON: &str = "application/json";
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("`{holder}` has been changing this site since {since}")]
+    Held { holder: String, since: String },
+    #[error("the site cannot be locked")]
+    Cluster(#[source] KubernetesError),
+}
+
+/// Held until [`Lock::release`], or for half a minute after the process is gone.
+#[derive(Debug)]
+pub struct Lock {
+    connection: Connection,
+    path: String,
+    holder: String,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn leases(namespace: &str) -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases")
+}
+
+pub(crate) fn lease_path(namespace: &str) -> String {
+    format!("{}/{LEASE}", leases(namespace))
+}
+
+fn failed(connection: &Connection, verb: &'static str, error: RequestError) -> LockError {
+    let asked = Asked {
+        verb,
+        resource: "leases.coordination.k8s.io".to_owned(),
+        name: LEASE.to_owned(),
+    };
+    let server = &connection.origin.server;
+    LockError::Cluster(KubernetesError::of(server, asked, error))
+}
+
+impl Lock {
+    /// Takes the lock; nothing where the namespace is not there yet, so that nobody else can hold
+    /// it either. `holder` tells who it is: a holder of the same name is taken to be this one.
+    pub async fn acquire(
+        connection: &Connection,
+        namespace: &str,
+        holder: &str,
+    ) -> Result<Option<Self>, LockError> {
+        let path = lease_path(namespace);
+        // Another one may be quicker; then it holds it.
+        for _ in 0..3 {
+            let found = match connection.get_path(&path).await {
+                Ok(bytes) => Some(parse(&bytes).map_err(|e| failed(connection, "get", e))?),
+                Err(error) if error.code() == Some(404) => None,
+                Err(error) => return Err(failed(connection, "get", error)),
+            };
+            let now = Timestamp::now();
+            if let Some(lease) = &found
+                && let Some((other, since)) = held_by_other(lease, holder, now)
+            {
+                return Err(LockError::Held {
+                    holder: other,
+                    since,
+                });
+            }
+            let (verb, method, at) = match &found {
+                Some(_) => ("update", Method::PUT, path.clone()),
+                None => ("create", Method::POST, leases(namespace)),
+            };
+            let body = lease(found.as_ref(), holder, now);
+            match write(connection, method, &at, &body).await {
+                Ok(lease) => return Ok(Some(Self::hold(connection, path, holder, lease))),
+                Err(error) if error.code() == Some(409) => {}
+                // The namespace is not there, or on its way out.
+                Err(error) if found.is_none() && is_homeless(&error) => return Ok(None),
+                Err(error) => return Err(failed(connection, verb, error)),
+            }
+        }
+        Err(LockError::Held {
+            holder: "another run".to_owned(),
+            since: "now".to_owned(),
+        })
+    }
+
+    fn hold(connection: &Connection, path: String, holder: &str, lease: Value) -> Self {
+        let task = tokio::spawn(renew(connection.clone(), path.clone(), lease));
+        Self {
+            connection: connection.clone(),
+            path,
+            holder: holder.to_owned(),
+            task,
+        }
+    }
+
+    /// Lets the next one in at once. Whoever took it over keeps it.
+    pub async fn release(self) {
+        self.task.abort();
+        let Ok(bytes) = self.connection.get_path(&self.path).await else {
+            return;
+        };
+        let Ok(mut lease) = parse(&bytes) else {
+            return;
+        };
+        if lease
+            .pointer("/spec/holderIdentity")
+            .and_then(Value::as_str)
+            != Some(&self.holder)
+        {
+            return;
+        }
+        if let Some(holder) = lease.pointer_mut("/spec/holderIdentity") {
+            *holder = json!("");
+        }
+        let path = &self.path;
+        if let Err(error) = write(&self.connection, Method::PUT, path, &lease).await {
+            // It ends by itself.
+            tracing::debug!("lease: {error}");
+        }
+    }
+}
+
+fn is_homeless(error: &RequestError) -> bool {
+    let refusal = error.refusal();
+    refusal.is_some_and(|r| r.code == 404 || r.has_cause("NamespaceTerminating"))
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, RequestError> {
+    serde_json::from_slice(bytes).map_err(RequestError::Answer)
+}
+
+async fn write(
+    connection: &Connection,
+    method: Method,
+    path: &str,
+    lease: &Value,
+) -> Result<Value, RequestError> {
+    let body = serde_json::to_vec(lease).map_err(RequestError::Answer)?;
+    let path = format!("{path}?fieldManager={FIELD_MANAGER}");
+    let answer = connection
+        .send(method, &path, Extent::Whole.accept(), Some((JSON, body)))
+        .await?;
+    parse(&answer)
+}
+
+/// Keeps the lease for as long as it is ours: a write on an older state of it is refused.
+async fn renew(connection: Connection, path: String, mut lease: Value) {
+    loop {
+        tokio::time::sleep(RENEWAL).await;
+        if let Some(time) = lease.pointer_mut("/spec/renewTime") {
+            *time = json!(written(Timestamp::now()));
+        }
+        match write(&connection, Method::PUT, &path, &lease).await {
+            Ok(renewed) => lease = renewed,
+            Err(error) if matches!(error.code(), Some(404 | 409)) => {
+                tracing::warn!("the lease of this run is another's now");
+                return;
+            }
+            Err(error) => tracing::debug!("lease: {error}"),
+        }
+    }
+}
+
+/// The lease as this holder takes it; `found` is what there was.
+fn lease(found: Option<&Value>, holder: &str, now: Timestamp) -> Value {
+    let now = written(now);
+    let taken = found.and_then(|lease| lease.pointer("/spec/leaseTransitions")?.as_u64());
+    let mut metadata = json!({ "name": LEASE });
+    // Nobody else may have changed it since it was read.
+    let version = found.and_then(|lease| lease.pointer("/metadata/resourceVersion"));
+    if let (Some(version), Some(metadata)) = (version, metadata.as_object_mut()) {
+        metadata.insert("resourceVersion".to_owned(), version.clone());
+    }
+    json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": metadata,
+        "spec": {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": LIFE.as_secs(),
+            "acquireTime": now,
+            "renewTime": now,
+            "leaseTransitions": taken.map_or(0, |taken| taken + 1),
+        },
+    })
+}
+
+/// With microseconds, as the API wants it.
+fn written(time: Timestamp) -> String {
+    format!("{time:.6}")
+}
+
+/// Another one that holds the lease now, and since when.
+fn held_by_other(lease: &Value, holder: &str, now: Timestamp) -> Option<(String, String)> {
+    let spec = lease.get("spec")?;
+    let text = |name: &str| spec.get(name).and_then(Value::as_str).unwrap_or_default();
+    let other = text("holderIdentity");
+    let renewed: Timestamp = text("renewTime").parse().ok()?;
+    let life = spec.get("leaseDurationSeconds").and_then(Value::as_i64);
+    let life = life.map_or(LIFE.as_secs(), i64::unsigned_abs);
+    let lives = now.duration_since(renewed).as_secs() < i64::try_from(life).ok()?;
+    let held = !other.is_empty() && other != holder && lives;
+    held.then(|| (other.to_owned(), text("acquireTime").to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(time: &str) -> Timestamp {
+        time.parse().unwrap()
+    }
+
+    #[test]
+    fn a_lease_is_held_until_it_is_released_or_old() {
+        let taken = lease(None, "a", at("2026-11-21T18:00:00Z"));
+        let holder = |lease: &Value, me: &str, now: &str| held_by_other(lease, me, at(now));
+        let held = holder(&taken, "b", "2026-11-21T18:00:29Z");
+        let since = "2026-11-21T18:00:00.000000Z".to_owned();
+        assert_eq!(held, Some(("a".to_owned(), since)));
+        assert_eq!(holder(&taken, "a", "2026-11-21T18:00:29Z"), None);
+        assert_eq!(holder(&taken, "b", "2026-11-21T18:00:30Z"), None);
+        let mut released = taken;
+        released["spec"]["holderIdentity"] = json!("");
+        assert_eq!(holder(&released, "b", "2026-11-21T18:00:01Z"), None);
+    }
+
+    #[test]
+    fn a_takeover_counts_and_is_bound_to_what_was_read() {
+        let mut first = lease(None, "a", at("2026-11-21T18:00:00Z"));
+        first["metadata"]["resourceVersion"] = json!("7");
+        let second = lease(Some(&first), "b", at("2026-11-21T19:00:00Z"));
+        assert_eq!(second["metadata"]["resourceVersion"], "7");
+        assert_eq!(second["spec"]["leaseTransitions"], 1);
+    }
+}
