@@ -58,7 +58,8 @@ fn objects() -> Vec<(Kind, Value)> {
     let profile = parse(&source, &MemoryLists::default()).unwrap().profile;
     let secrets = secret_purposes(&profile).into_keys();
     let digest = "0".repeat(64);
-    let images = Component::ALL.map(|one| (one, format!("r.example/{}@sha256:{digest}", one.name())));
+    let images =
+        Component::ALL.map(|one| (one, format!("r.example/{}@sha256:{digest}", one.name())));
     let site = render(&Inputs {
         profile: &profile,
         folder: Utf8Path::new("/etc/stakeout"),
@@ -96,7 +97,10 @@ fn kube_score_finds_nothing_critical_that_has_no_answer() {
             let grade = check["grade"].as_i64().unwrap();
             let skipped = check["skipped"] == true;
             if grade <= 1 && !skipped && !ARGUED.iter().any(|(argued, _)| *argued == id) {
-                critical.push(format!("{id} of {}: {}", object["object_name"], check["comments"]));
+                critical.push(format!(
+                    "{id} of {}: {}",
+                    object["object_name"], check["comments"]
+                ));
             }
         }
     }

@@ -32,6 +32,7 @@ pub(crate) struct AccessReport {
 pub(crate) fn report(site: &Site, seen: &Seen) -> Option<AccessReport> {
     match seen {
         Seen::Docker(seen) => on_engine(site, seen),
+        Seen::Kubernetes(_) => None,
         Seen::Host(seen) => {
             let access = site.profile.access.as_ref()?;
             // Told to listen there, and somebody answers.

@@ -35,6 +35,12 @@ pub(crate) struct Options {
     /// Where to install, instead of the profile's `target`.
     #[arg(long, global = true, env = "STAKEOUT_TARGET", value_enum)]
     pub(crate) target: Option<crate::target::Target>,
+    /// File that tells how to reach clusters, instead of KUBECONFIG or ~/.kube/config.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<Utf8PathBuf>,
+    /// Which cluster of that file, instead of its current one.
+    #[arg(long, global = true, env = "STAKEOUT_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
     /// Folder with the images of this release, instead of `images` beside this program.
     #[arg(long, global = true, env = "STAKEOUT_IMAGES", value_name = "FOLDER")]
     pub(crate) images: Option<Utf8PathBuf>,
@@ -89,6 +95,8 @@ pub(crate) enum Command {
     /// What the site's parts know each other by.
     #[command(subcommand)]
     Secrets(crate::command::secrets::Command),
+    /// Tell who may do what in the cluster, and whether that is the least that is needed.
+    Rights(Rights),
     /// Take services and programs away; footage stays unless `--data` is given.
     Uninstall(Uninstall),
     /// The images that stakeout ships: make them, load them, push them.
@@ -217,6 +225,14 @@ pub(crate) struct ProbeCamera {
     /// How long to measure.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=120))]
     pub(crate) seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rights {
+    /// Print the roles for a user, or for a service account as NAMESPACE:ACCOUNT, that let them
+    /// install this site and nothing else; for `kubectl apply -f -`.
+    #[arg(long, value_name = "USER")]
+    pub(crate) role_for: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_engine::{CRASH_VARIABLE, Primitives};
 use installer_host::effects::Effects;
+use installer_kubernetes::Choice;
 use installer_plan::Promise;
 
 use crate::args::Options;
@@ -24,6 +25,7 @@ pub(crate) struct Context {
     pub(crate) target: Option<Target>,
     pub(crate) images: Option<Utf8PathBuf>,
     pub(crate) registry: Option<String>,
+    pub(crate) cluster: Choice,
     pub(crate) promise: Promise,
     pub(crate) unverified_images: UnverifiedImages,
     pub(crate) yes: bool,
@@ -46,6 +48,10 @@ impl Context {
             target: options.target,
             images: options.images.clone(),
             registry: options.registry.clone(),
+            cluster: Choice {
+                kubeconfig: options.kubeconfig.clone(),
+                context: options.context.clone(),
+            },
             promise: if options.accept_short_retention {
                 Promise::Short
             } else {
@@ -75,6 +81,7 @@ impl Context {
             data_dir: Some(data.to_owned()),
             images: self.images.clone(),
             registry: self.registry.clone(),
+            cluster: self.cluster.clone(),
             interrupted: Arc::clone(&self.interrupted),
             primitives: self.primitives.clone(),
             ..*self

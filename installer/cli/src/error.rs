@@ -132,6 +132,11 @@ impl From<ApplyError> for CommandError {
             {
                 Exit::Internal
             }
+            ApplyError::Receipt(source) | ApplyError::Step { source, .. }
+                if source.kind == ErrorKind::Forbidden =>
+            {
+                Exit::Forbidden
+            }
             ApplyError::Receipt(_) | ApplyError::Step { .. } | ApplyError::NotReady { .. } => {
                 Exit::Partial
             }

@@ -5,9 +5,9 @@
 
 mod access;
 mod args;
+mod cluster;
 mod command;
 mod context;
-mod engine_status;
 mod error;
 mod images;
 mod output;
@@ -15,6 +15,7 @@ mod peers;
 mod probe;
 mod progress;
 mod site;
+mod site_status;
 mod target;
 
 use std::process::ExitCode;

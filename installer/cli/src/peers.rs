@@ -11,6 +11,7 @@ use installer_render::{Layout, agent_of};
 use installer_spec::{Camera, Keeper};
 use url::Url;
 
+use crate::cluster;
 use crate::error::{CommandError, Exit};
 use crate::site::Site;
 use crate::target::{OnEngine, Seen};
@@ -20,7 +21,31 @@ use crate::target::{OnEngine, Seen};
 pub(crate) struct Peers {
     /// In the profile's order.
     pub(crate) cameras: Vec<CameraAccess>,
-    _forwards: Vec<Forward>,
+    _forwards: Forwards,
+}
+
+/// Ways in that close when this goes.
+#[derive(Debug)]
+enum Forwards {
+    None,
+    Engine {
+        _all: Vec<Forward>,
+    },
+    Cluster {
+        _all: Vec<installer_kubernetes::Forward>,
+    },
+}
+
+impl Peers {
+    pub(crate) fn in_cluster(
+        cameras: Vec<CameraAccess>,
+        all: Vec<installer_kubernetes::Forward>,
+    ) -> Self {
+        Self {
+            cameras,
+            _forwards: Forwards::Cluster { _all: all },
+        }
+    }
 }
 
 /// Opens the way to everything that `plan` has made.
@@ -28,10 +53,11 @@ pub(crate) async fn peers(site: &Site, plan: &Plan, seen: &Seen) -> Result<Peers
     match seen {
         Seen::Host(_) => on_host(site, plan),
         Seen::Docker(seen) => on_engine(site, seen).await,
+        Seen::Kubernetes(seen) => cluster::peers(site, seen).await,
     }
 }
 
-fn base(address: SocketAddr) -> Url {
+pub(crate) fn base(address: SocketAddr) -> Url {
     Url::parse(&format!("http://{address}/")).expect("invariant: a literal URL")
 }
 
@@ -67,7 +93,7 @@ fn on_host(site: &Site, plan: &Plan) -> Result<Peers, CommandError> {
     let cameras: Result<_, CommandError> = site.profile.cameras.iter().map(access).collect();
     Ok(Peers {
         cameras: cameras?,
-        _forwards: Vec::new(),
+        _forwards: Forwards::None,
     })
 }
 
@@ -128,6 +154,6 @@ pub(crate) async fn on_engine(site: &Site, seen: &OnEngine) -> Result<Peers, Com
     }
     Ok(Peers {
         cameras,
-        _forwards: forwards,
+        _forwards: Forwards::Engine { _all: forwards },
     })
 }

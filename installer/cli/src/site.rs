@@ -10,11 +10,12 @@ use futures::stream::{self, StreamExt};
 use installer_docker::{AgentImage, DockerWorld, Origin, SiteOnEngine, Wanted, connect};
 use installer_engine::{Logins, resolve_logins};
 use installer_host::{HostWorld, default_data, observe, programs_folder};
-use installer_plan::{CameraFact, Plan, Promise, docker, host, moving};
+use installer_plan::{CameraFact, Plan, Promise, docker, host, kubernetes, moving};
 use installer_render::docker::Component;
 use installer_render::{RenderedFile, login_name};
 use installer_spec::{Diagnostic, Lists, Login, Profile, Source, SourceFile, TargetChoice};
 
+use crate::cluster;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::images::{self, ImagePlaces};
@@ -35,6 +36,7 @@ pub(crate) struct Site {
     pub(crate) target: Target,
     promise: Promise,
     pub(crate) images: ImagePlaces,
+    pub(crate) cluster: installer_kubernetes::Choice,
     choice: ImageChoice,
     rotation: Rotation,
     /// Where the programs of this build lie.
@@ -105,10 +107,11 @@ impl Site {
         };
         let parsed = installer_spec::parse(&source, &lists)
             .map_err(|faults| profile_error(&context.profile, &faults))?;
-        let asked = Target::asked(context.target, parsed.profile.target)?;
-        let data = match &context.data_dir {
-            Some(data) => absolute(data)?,
-            None => usual_data(&parsed.profile, asked),
+        let asked = Target::asked(context.target, parsed.profile.target);
+        let data = match (&context.data_dir, asked) {
+            (_, Some(Target::Kubernetes)) => kubernetes::namespace(&parsed.profile.site).into(),
+            (Some(data), _) => absolute(data)?,
+            (None, _) => usual_data(&parsed.profile, asked),
         };
         let target = asked.unwrap_or_else(|| {
             let at_engine = Target::Docker.lies_at(&data) && !Target::Host.lies_at(&data);
@@ -131,6 +134,7 @@ impl Site {
         profile.target = match target {
             Target::Host => TargetChoice::Host,
             Target::Docker => TargetChoice::Docker,
+            Target::Kubernetes => TargetChoice::Kubernetes,
         };
         Ok(Self {
             profile,
@@ -144,19 +148,28 @@ impl Site {
             rotation: Rotation::default(),
             promise: context.promise,
             images: context.image_places(&programs)?,
+            cluster: context.cluster.clone(),
             programs,
         })
     }
 
     /// From here on the site is planned with the images of before its last upgrade.
     pub(crate) fn choose_previous_images(&mut self) -> Result<(), CommandError> {
-        if self.target != Target::Docker {
-            let message = "only a site on a container engine can be rolled back so far";
+        if self.target == Target::Host {
+            let message = "a site of this machine's services cannot be rolled back so far";
             return Err(CommandError::new(Exit::WrongTarget, message)
                 .hint("install the older release again: `stakeout install` of that version"));
         }
         self.choice = ImageChoice::Previous;
         Ok(())
+    }
+
+    /// Where everything of the site is, in words.
+    pub(crate) fn place(&self) -> String {
+        match self.target {
+            Target::Host | Target::Docker => format!("Data in {}", self.data),
+            Target::Kubernetes => format!("Namespace {}", self.data),
+        }
     }
 
     /// From here on the site is planned with these things made anew.
@@ -190,9 +203,9 @@ impl Site {
         let mut seen = self.observe(logins).await?;
         seen.rotate(&self.rotation);
         let other = self.target.other();
-        if !seen.is_here() || !other.lies_at(&self.data) {
+        let Some(other) = other.filter(|other| seen.is_here() && other.lies_at(&self.data)) else {
             return Ok(Survey { seen, from: None });
-        }
+        };
         let from = self.observe_at(other, logins).await?;
         match (&mut seen, &from) {
             (Seen::Host(seen), Seen::Docker(from)) => seen.facts.carry(&from.observed.facts),
@@ -280,6 +293,19 @@ impl Site {
                     observed,
                 })))
             }
+            Target::Kubernetes => {
+                let wanted = cluster::Wanted {
+                    site,
+                    profile,
+                    logins,
+                    images: &self.images,
+                };
+                let mut seen = cluster::look(&self.cluster, wanted).await?;
+                if self.choice == ImageChoice::Previous {
+                    cluster::choose_previous_images(&mut seen.observed.facts)?;
+                }
+                Ok(Seen::Kubernetes(Box::new(seen)))
+            }
         }
     }
 
@@ -305,6 +331,9 @@ impl Site {
                     _ => plan,
                 }
             }
+            Seen::Kubernetes(seen) => {
+                kubernetes::plan(profile, folder, &seen.observed.facts, self.promise)?
+            }
         })
     }
 
@@ -314,6 +343,9 @@ impl Site {
         Ok(match seen {
             Seen::Host(seen) => host::files(profile, folder, &seen.facts)?,
             Seen::Docker(seen) => docker::files(profile, folder, &seen.observed.facts)?,
+            Seen::Kubernetes(seen) => {
+                cluster::manifests(&kubernetes::objects(profile, folder, &seen.observed.facts))
+            }
         })
     }
 
@@ -374,6 +406,9 @@ pub(crate) fn world(
                 context.primitives(),
                 context.interrupted.clone(),
             )))
+        }
+        Seen::Kubernetes(seen) => {
+            AnyWorld::Kubernetes(Box::new(cluster::world(site, seen, context, logins)))
         }
     }
 }

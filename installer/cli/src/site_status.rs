@@ -1,30 +1,33 @@
-//! The truth about a site on a container engine: containers, and what the programs in them say.
+//! The truth about a site on an engine or in a cluster: what runs, and what the programs in it say.
 
 use std::fmt::Write as _;
 
 use agent_api::CameraState;
 use camino::Utf8PathBuf;
-use installer_docker::{Explanation, explain};
+use installer_docker::Explanation;
 use installer_engine::{read_cameras, read_usage};
 use installer_plan::docker::{ContainerState, FILES, Ownership, object_name};
-use installer_plan::human_bytes;
+use installer_plan::{CertificateFact, human_bytes};
+use installer_render::kubernetes::Kind;
 use serde::Serialize;
 
 use crate::access::{self, AccessReport};
+use crate::cluster;
 use crate::error::CommandError;
-use crate::peers::on_engine;
+use crate::peers::{self, Peers};
 use crate::site::Site;
-use crate::target::OnEngine;
+use crate::target::{OnCluster, OnEngine};
 
 #[derive(Debug, Serialize)]
-pub(crate) struct EngineStatus {
+pub(crate) struct SiteReport {
     pub(crate) site: String,
     pub(crate) data: Utf8PathBuf,
-    pub(crate) engine: String,
+    /// The engine or the cluster.
+    pub(crate) place: String,
     pub(crate) installed: bool,
     /// An install or uninstall that began and did not end.
     pub(crate) unfinished: bool,
-    pub(crate) services: Vec<ContainerReport>,
+    pub(crate) services: Vec<ServiceReport>,
     pub(crate) cameras: Vec<CameraReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vault: Option<VaultReport>,
@@ -59,15 +62,17 @@ impl DiskReport {
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct ContainerReport {
+pub(crate) struct ServiceReport {
     pub(crate) name: String,
-    pub(crate) container: String,
     pub(crate) well: bool,
-    /// The engine's own words.
+    /// In the words of whoever runs it.
     pub(crate) state: String,
-    /// Where it is not well: why.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) explanation: Option<Explanation>,
+    /// Where it is not well: why, from the outside in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) causes: Vec<String>,
+    /// Where there is more to read.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) help: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,7 +102,7 @@ pub(crate) struct VaultReport {
     pub(crate) certificate_until: Option<String>,
 }
 
-impl EngineStatus {
+impl SiteReport {
     /// Every service is well and every camera gives frames.
     pub(crate) fn healthy(&self) -> bool {
         self.installed
@@ -109,7 +114,59 @@ impl EngineStatus {
     }
 }
 
-pub(crate) async fn read(site: &Site, seen: &OnEngine) -> Result<EngineStatus, CommandError> {
+/// What agents and vault say.
+#[derive(Default)]
+struct Said {
+    cameras: Vec<CameraReport>,
+    vault: Option<VaultReport>,
+    /// The vault's own disk.
+    disk: Option<DiskReport>,
+}
+
+async fn ask(peers: &Peers, certificate: Option<&CertificateFact>) -> Said {
+    let mut said = Said::default();
+    for access in &peers.cameras {
+        let answer = read_cameras(&access.agent, &access.token).await;
+        let found = answer.map(|all| all.into_iter().find(|one| one.name == access.camera));
+        said.cameras.push(match found {
+            Ok(Some(status)) => CameraReport {
+                name: access.camera.clone(),
+                receiving: status.state == CameraState::Receiving,
+                error: status.error,
+                picture: status.codec.map(|codec| {
+                    let (width, height) = (status.width, status.height);
+                    let size = width.zip(height).map(|(w, h)| format!(" {w}x{h}"));
+                    format!("{codec}{}", size.unwrap_or_default())
+                }),
+                last_frame_ms: status.last_frame_ms,
+                pending_uploads: status.pending_uploads,
+            },
+            Ok(None) => silent(&access.camera, "its agent does not know it".to_owned()),
+            Err(error) => silent(&access.camera, error.to_string()),
+        });
+    }
+    if let Some(access) = peers.cameras.first()
+        && let Ok(Some(usage)) = read_usage(access).await
+    {
+        said.disk = usage
+            .disk_free
+            .zip(usage.disk_total)
+            .map(|(free_bytes, total_bytes)| DiskReport {
+                free_bytes,
+                total_bytes,
+            });
+        said.vault = Some(VaultReport {
+            recordings: usage.recordings,
+            bytes: usage.bytes,
+            undelivered: usage.undelivered,
+            fingerprint: certificate.map(|fact| fact.fingerprint.clone()),
+            certificate_until: certificate.map(|fact| fact.not_after.clone()),
+        });
+    }
+    said
+}
+
+pub(crate) async fn on_engine(site: &Site, seen: &OnEngine) -> Result<SiteReport, CommandError> {
     let facts = &seen.observed.facts;
     let name = &site.profile.site;
     let files = object_name(name, FILES);
@@ -122,82 +179,92 @@ pub(crate) async fn read(site: &Site, seen: &OnEngine) -> Result<EngineStatus, C
         let explanation = if well {
             None
         } else {
-            explain(&seen.connection, container).await
+            installer_docker::explain(&seen.connection, container).await
         };
         let state = seen.observed.states.get(container);
-        services.push(ContainerReport {
+        services.push(ServiceReport {
             name: container
                 .strip_prefix(&object_name(name, ""))
                 .unwrap_or(container)
                 .to_owned(),
-            container: container.clone(),
             well,
             state: state.cloned().unwrap_or_default(),
-            explanation,
+            causes: explanation.as_ref().map(causes).unwrap_or_default(),
+            help: format!("`docker logs {container}` has more; `stakeout install` starts it again"),
         });
     }
     let receipt = facts.receipt.as_ref();
-    let mut disk = facts.disk.map(|disk| DiskReport {
+    let installed = receipt.is_some_and(|receipt| !receipt.owned.containers.is_empty());
+    let mut said = Said::default();
+    if installed && let Ok(peers) = peers::on_engine(site, seen).await {
+        said = ask(&peers, facts.certificates.services.get("vault")).await;
+    }
+    let disk = facts.disk.map(|disk| DiskReport {
         free_bytes: disk.free_bytes,
         total_bytes: disk.total_bytes,
     });
-    let (mut cameras, mut vault) = (Vec::new(), None);
-    let installed = receipt.is_some_and(|receipt| !receipt.owned.containers.is_empty());
-    if installed && let Ok(peers) = on_engine(site, seen).await {
-        for access in &peers.cameras {
-            cameras.push(
-                match read_cameras(&access.agent, &access.token)
-                    .await
-                    .map(|all| all.into_iter().find(|camera| camera.name == access.camera))
-                {
-                    Ok(Some(status)) => CameraReport {
-                        name: access.camera.clone(),
-                        receiving: status.state == CameraState::Receiving,
-                        error: status.error,
-                        picture: status.codec.map(|codec| {
-                            let (width, height) = (status.width, status.height);
-                            let size = width.zip(height).map(|(w, h)| format!(" {w}x{h}"));
-                            format!("{codec}{}", size.unwrap_or_default())
-                        }),
-                        last_frame_ms: status.last_frame_ms,
-                        pending_uploads: status.pending_uploads,
-                    },
-                    Ok(None) => silent(&access.camera, "its agent does not know it".to_owned()),
-                    Err(error) => silent(&access.camera, error.to_string()),
-                },
-            );
-        }
-        let certificate = facts.certificates.services.get("vault");
-        if let Some(access) = peers.cameras.first()
-            && let Ok(Some(usage)) = read_usage(access).await
-        {
-            // Of an engine elsewhere the vault alone sees the disk.
-            disk = disk.or_else(|| {
-                Some(DiskReport {
-                    free_bytes: usage.disk_free?,
-                    total_bytes: usage.disk_total?,
-                })
-            });
-            vault = Some(VaultReport {
-                recordings: usage.recordings,
-                bytes: usage.bytes,
-                undelivered: usage.undelivered,
-                fingerprint: certificate.map(|fact| fact.fingerprint.clone()),
-                certificate_until: certificate.map(|fact| fact.not_after.clone()),
-            });
-        }
+    // Of an engine elsewhere the vault alone sees the disk.
+    let disk = disk.or(said.disk);
+    for service in services.iter_mut().filter(|service| !service.well) {
+        let full = disk.filter(DiskReport::is_full).map(|disk| disk.text());
+        service.causes.extend(full);
     }
-    Ok(EngineStatus {
+    Ok(SiteReport {
         site: name.clone(),
         data: site.data.clone(),
-        engine: format!("{} {}", facts.engine.name, facts.engine.version),
+        place: format!("engine {} {}", facts.engine.name, facts.engine.version),
         installed,
         unfinished: receipt.is_some_and(|receipt| receipt.pending.is_some()),
         services,
-        cameras,
-        vault,
+        cameras: said.cameras,
+        vault: said.vault,
         disk,
         access: access::on_engine(site, seen),
+    })
+}
+
+pub(crate) async fn in_cluster(site: &Site, seen: &OnCluster) -> Result<SiteReport, CommandError> {
+    let facts = &seen.observed.facts;
+    let namespace = &facts.namespace;
+    let mut services = Vec::new();
+    for (id, fact) in &facts.objects {
+        if fact.ownership != Ownership::Ours || id.kind != Kind::Deployment {
+            continue;
+        }
+        let name = &id.name;
+        let mut causes = Vec::new();
+        if !fact.ready {
+            let found = installer_kubernetes::explain(&seen.connection, namespace, name).await;
+            causes = found.as_ref().map(pod_causes).unwrap_or_default();
+        }
+        services.push(ServiceReport {
+            name: name.clone(),
+            well: fact.ready,
+            state: if fact.ready { "ready" } else { "not ready" }.to_owned(),
+            causes,
+            help: format!("`kubectl -n {namespace} describe deployment {name}` has more"),
+        });
+    }
+    let receipt = facts.receipt.as_ref();
+    let installed = !services.is_empty() && receipt.is_some();
+    let mut said = Said::default();
+    if installed && let Ok(peers) = cluster::peers(site, seen).await {
+        said = ask(&peers, facts.certificates.services.get("vault")).await;
+    }
+    Ok(SiteReport {
+        site: site.profile.site.clone(),
+        data: site.data.clone(),
+        place: format!(
+            "cluster {} {}",
+            facts.cluster.signs.context, facts.cluster.signs.version
+        ),
+        installed,
+        unfinished: receipt.is_some_and(|receipt| receipt.pending.is_some()),
+        services,
+        cameras: said.cameras,
+        vault: said.vault,
+        disk: said.disk,
+        access: None,
     })
 }
 
@@ -212,10 +279,10 @@ fn silent(camera: &str, error: String) -> CameraReport {
     }
 }
 
-pub(crate) fn text(status: &EngineStatus) -> String {
+pub(crate) fn text(status: &SiteReport) -> String {
     let mut text = format!(
-        "Site {} on engine {}, data in {}\n",
-        status.site, status.engine, status.data
+        "Site {} on {}, data in {}\n",
+        status.site, status.place, status.data
     );
     if !status.installed {
         text.push_str("Not installed: `stakeout install` does it.\n");
@@ -232,7 +299,7 @@ pub(crate) fn text(status: &EngineStatus) -> String {
             "  {mark}  {}: {}",
             service.name, service.state
         ));
-        for cause in causes(service, status.disk) {
+        for cause in &service.causes {
             line(format_args!("        {cause}"));
         }
     }
@@ -275,11 +342,8 @@ pub(crate) fn text(status: &EngineStatus) -> String {
     text
 }
 
-/// The chain of causes of a service that is not well, from the outside in.
-pub(crate) fn causes(service: &ContainerReport, disk: Option<DiskReport>) -> Vec<String> {
-    let Some(explanation) = &service.explanation else {
-        return Vec::new();
-    };
+/// The chain of causes of a container that is not well, from the outside in.
+fn causes(explanation: &Explanation) -> Vec<String> {
     let mut causes = vec![format!("container: {}", explanation.state)];
     if explanation.restarts > 0 {
         causes.push(format!("restarted {} times", explanation.restarts));
@@ -288,6 +352,24 @@ pub(crate) fn causes(service: &ContainerReport, disk: Option<DiskReport>) -> Vec
         causes.push(format!("health: {health}"));
     }
     causes.extend(explanation.log.iter().map(|line| format!("log: {line}")));
-    causes.extend(disk.filter(DiskReport::is_full).map(|disk| disk.text()));
+    causes
+}
+
+/// The chain of causes of a Deployment that is not ready, from the outside in.
+fn pod_causes(explanation: &installer_kubernetes::Explanation) -> Vec<String> {
+    let mut causes = vec![format!("deployment: {}", explanation.state)];
+    if let Some(pod) = &explanation.pod {
+        causes.push(format!("pod {}: {}", pod.name, pod.state));
+        if pod.restarts > 0 {
+            causes.push(format!("restarted {} times", pod.restarts));
+        }
+        causes.extend(pod.log.iter().map(|line| format!("log: {line}")));
+    }
+    causes.extend(
+        explanation
+            .event
+            .iter()
+            .map(|event| format!("event: {event}")),
+    );
     causes
 }

@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use installer_docker::{Connection, DockerError, DockerObserved, DockerWorld};
 use installer_engine::{EffectError, ErrorKind, Probe, World};
 use installer_host::{HostWorld, Observed};
+use installer_kubernetes::{KubernetesObserved, KubernetesWorld};
 use installer_plan::{Action, CameraFact, Condition, Receipt, SecretFact};
 use installer_render::Layout;
 use installer_spec::TargetChoice;
@@ -21,24 +22,19 @@ pub(crate) enum Target {
     Host,
     /// Containers of an engine.
     Docker,
+    /// Objects of a cluster.
+    Kubernetes,
 }
 
 impl Target {
     /// The target that is asked for; nothing where it is left open.
-    pub(crate) fn asked(
-        asked: Option<Self>,
-        profile: TargetChoice,
-    ) -> Result<Option<Self>, CommandError> {
+    pub(crate) fn asked(asked: Option<Self>, profile: TargetChoice) -> Option<Self> {
         match (asked, profile) {
-            (Some(target), _) => Ok(Some(target)),
-            (None, TargetChoice::Auto) => Ok(None),
-            (None, TargetChoice::Host) => Ok(Some(Self::Host)),
-            (None, TargetChoice::Docker) => Ok(Some(Self::Docker)),
-            (None, TargetChoice::Kubernetes) => Err(CommandError::new(
-                Exit::WrongTarget,
-                "the profile asks for target `kubernetes`, which this version cannot install",
-            )
-            .hint("set `target: host` or `target: docker` in the profile")),
+            (Some(target), _) => Some(target),
+            (None, TargetChoice::Auto) => None,
+            (None, TargetChoice::Host) => Some(Self::Host),
+            (None, TargetChoice::Docker) => Some(Self::Docker),
+            (None, TargetChoice::Kubernetes) => Some(Self::Kubernetes),
         }
     }
 
@@ -47,14 +43,17 @@ impl Target {
         let layout = match self {
             Self::Host => Layout::new(data),
             Self::Docker => Layout::with_control(data),
+            Self::Kubernetes => return false,
         };
         layout.receipt().exists()
     }
 
-    pub(crate) fn other(self) -> Self {
+    /// The target that a site can come from, with all that it has recorded.
+    pub(crate) fn other(self) -> Option<Self> {
         match self {
-            Self::Host => Self::Docker,
-            Self::Docker => Self::Host,
+            Self::Host => Some(Self::Docker),
+            Self::Docker => Some(Self::Host),
+            Self::Kubernetes => None,
         }
     }
 
@@ -63,6 +62,7 @@ impl Target {
         match self {
             Self::Host => "host",
             Self::Docker => "docker",
+            Self::Kubernetes => "kubernetes",
         }
     }
 
@@ -70,6 +70,7 @@ impl Target {
         match self {
             Self::Host => "this machine's services",
             Self::Docker => "the container engine",
+            Self::Kubernetes => "the cluster",
         }
     }
 }
@@ -81,11 +82,19 @@ pub(crate) struct OnEngine {
     pub(crate) observed: DockerObserved,
 }
 
+/// A cluster and what was observed at it.
+#[derive(Debug)]
+pub(crate) struct OnCluster {
+    pub(crate) connection: installer_kubernetes::Connection,
+    pub(crate) observed: KubernetesObserved,
+}
+
 /// What was observed at a target.
 #[derive(Debug)]
 pub(crate) enum Seen {
     Host(Box<Observed>),
     Docker(Box<OnEngine>),
+    Kubernetes(Box<OnCluster>),
 }
 
 impl Seen {
@@ -94,6 +103,7 @@ impl Seen {
         match self {
             Self::Host(_) => true,
             Self::Docker(seen) => seen.observed.facts.engine.local,
+            Self::Kubernetes(_) => false,
         }
     }
 
@@ -101,6 +111,7 @@ impl Seen {
         match self {
             Self::Host(seen) => seen.facts.receipt.as_ref(),
             Self::Docker(seen) => seen.observed.facts.receipt.as_ref(),
+            Self::Kubernetes(seen) => seen.observed.facts.receipt.as_ref(),
         }
     }
 
@@ -115,6 +126,11 @@ impl Seen {
                 facts.rotate.clone_from(&rotation.secrets);
                 facts.certificates.authority &= !rotation.certificates;
             }
+            Self::Kubernetes(seen) => {
+                let facts = &mut seen.observed.facts;
+                facts.rotate.clone_from(&rotation.secrets);
+                facts.certificates.authority &= !rotation.certificates;
+            }
         }
     }
 
@@ -123,6 +139,7 @@ impl Seen {
         match self {
             Self::Host(seen) => &seen.facts.secrets,
             Self::Docker(seen) => &seen.observed.facts.secrets,
+            Self::Kubernetes(seen) => &seen.observed.facts.secrets,
         }
     }
 
@@ -130,6 +147,7 @@ impl Seen {
         match self {
             Self::Host(seen) => &seen.facts.cameras,
             Self::Docker(seen) => &seen.observed.facts.cameras,
+            Self::Kubernetes(seen) => &seen.observed.facts.cameras,
         }
     }
 
@@ -137,6 +155,7 @@ impl Seen {
         match self {
             Self::Host(seen) => &mut seen.facts.cameras,
             Self::Docker(seen) => &mut seen.observed.facts.cameras,
+            Self::Kubernetes(seen) => &mut seen.observed.facts.cameras,
         }
     }
 
@@ -145,6 +164,7 @@ impl Seen {
         match self {
             Self::Host(seen) => &seen.facts.machine.id,
             Self::Docker(seen) => &seen.observed.facts.engine.id,
+            Self::Kubernetes(seen) => &seen.observed.facts.cluster.id,
         }
     }
 
@@ -155,6 +175,8 @@ impl Seen {
                 let disk = seen.observed.facts.disk;
                 disk.map_or(0, |disk| disk.footage_bytes)
             }
+            // The vault knows, and is asked by those who need it.
+            Self::Kubernetes(_) => 0,
         }
     }
 
@@ -163,6 +185,9 @@ impl Seen {
         match self {
             Self::Host(_) => data.to_owned(),
             Self::Docker(_) => Utf8PathBuf::from(format!("/docker/{}{data}", self.machine())),
+            Self::Kubernetes(_) => {
+                Utf8PathBuf::from(format!("/kubernetes/{}/{data}", self.machine()))
+            }
         }
     }
 }
@@ -179,6 +204,7 @@ pub(crate) struct Survey {
 pub(crate) enum AnyWorld {
     Host(Box<HostWorld>),
     Docker(Box<DockerWorld>),
+    Kubernetes(Box<KubernetesWorld>),
     /// From the second to the first.
     Moving(Box<Self>, Box<Self>),
 }
@@ -188,6 +214,7 @@ impl AnyWorld {
         match self {
             Self::Host(world) => world.effects(),
             Self::Docker(world) => world.effects(),
+            Self::Kubernetes(world) => world.effects(),
             Self::Moving(to, _) => to.effects(),
         }
     }
@@ -195,7 +222,7 @@ impl AnyWorld {
     /// Services that were away while they were replaced, each with the milliseconds.
     pub(crate) fn gaps(&self) -> Vec<(String, u64)> {
         match self {
-            Self::Host(_) => Vec::new(),
+            Self::Host(_) | Self::Kubernetes(_) => Vec::new(),
             Self::Moving(to, _) => to.gaps(),
             Self::Docker(world) => world
                 .gaps()
@@ -227,7 +254,7 @@ impl AnyWorld {
 
     pub(crate) async fn end(self) {
         match self {
-            Self::Host(_) => {}
+            Self::Host(_) | Self::Kubernetes(_) => {}
             Self::Docker(world) => world.end().await,
             Self::Moving(to, from) => {
                 Box::pin(to.end()).await;
@@ -242,6 +269,7 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.read_receipt().await,
             Self::Docker(world) => world.read_receipt().await,
+            Self::Kubernetes(world) => world.read_receipt().await,
             Self::Moving(to, _) => Box::pin(to.read_receipt()).await,
         }
     }
@@ -250,6 +278,7 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.write_receipt(receipt).await,
             Self::Docker(world) => world.write_receipt(receipt).await,
+            Self::Kubernetes(world) => world.write_receipt(receipt).await,
             Self::Moving(to, _) => Box::pin(to.write_receipt(receipt)).await,
         }
     }
@@ -258,6 +287,7 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.erase_receipt().await,
             Self::Docker(world) => world.erase_receipt().await,
+            Self::Kubernetes(world) => world.erase_receipt().await,
             Self::Moving(to, _) => Box::pin(to.erase_receipt()).await,
         }
     }
@@ -266,6 +296,7 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.perform(action).await,
             Self::Docker(world) => world.perform(action).await,
+            Self::Kubernetes(world) => world.perform(action).await,
             Self::Moving(to, from) => {
                 let world = if to.performs(action) { to } else { from };
                 Box::pin(world.perform(action)).await
@@ -277,6 +308,7 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.ahead(next).await,
             Self::Docker(world) => world.ahead(next).await,
+            Self::Kubernetes(world) => world.ahead(next).await,
             Self::Moving(to, from) => {
                 let to_performs = next.first().is_some_and(|action| to.performs(action));
                 let world = if to_performs { to } else { from };
@@ -289,6 +321,7 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.probe(condition).await,
             Self::Docker(world) => world.probe(condition).await,
+            Self::Kubernetes(world) => world.probe(condition).await,
             Self::Moving(to, from) => {
                 let world = if to.answers(condition) { to } else { from };
                 Box::pin(world.probe(condition)).await
@@ -300,6 +333,7 @@ impl World for AnyWorld {
         match self {
             Self::Host(world) => world.interrupted(),
             Self::Docker(world) => world.interrupted(),
+            Self::Kubernetes(world) => world.interrupted(),
             Self::Moving(to, _) => to.interrupted(),
         }
     }
@@ -331,6 +365,7 @@ impl From<EffectError> for CommandError {
         let exit = match error.kind {
             ErrorKind::User => Exit::Usage,
             ErrorKind::Bug => Exit::Internal,
+            ErrorKind::Forbidden => Exit::Forbidden,
             ErrorKind::Environment | ErrorKind::Transient | ErrorKind::Conflict => Exit::Partial,
         };
         Self::from_error(exit, &error)

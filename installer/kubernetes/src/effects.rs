@@ -70,7 +70,8 @@ impl Site {
         match action {
             KubernetesAction::Apply { object, secrets } => {
                 let applied = if object.id.kind == Kind::Secret {
-                    self.apply(&self.fill(object, secrets).await?).await
+                    self.say(&object.id, &self.fill(object, secrets).await?)
+                        .await
                 } else {
                     self.apply(object).await
                 };
@@ -136,10 +137,13 @@ impl Site {
     /// Says what we say of an object. Fields that others have said are taken where the object is
     /// ours: the plan has told of them.
     pub(crate) async fn apply(&self, object: &Object) -> Result<Applied, EffectError> {
-        let id = &object.id;
+        self.say(&object.id, &object.value()).await
+    }
+
+    async fn say(&self, id: &ObjectId, value: &Value) -> Result<Applied, EffectError> {
         let apply = |force| {
             let connection = &self.connection;
-            connection.apply(&self.namespace, id, &object.value, force)
+            connection.apply(&self.namespace, id, value, force)
         };
         let mut applied = apply(Force::No).await;
         let conflict = applied.as_ref().err().and_then(RequestError::refusal);
@@ -173,9 +177,11 @@ impl Site {
                     .and_then(Value::as_str)
                     == Some(value)
             };
-            has(label::SITE, &self.name)
-                && has(label::INSTALLATION, &self.installation)
-                && has_applied(&object, FIELD_MANAGER)
+            let free = labels.is_some_and(|labels| labels.get(label::INSTALLATION).is_none());
+            let ours =
+                has(label::INSTALLATION, &self.installation) && has_applied(&object, FIELD_MANAGER);
+            // What was made for the site is the site's.
+            has(label::SITE, &self.name) && (ours || free)
         }))
     }
 
@@ -205,11 +211,11 @@ impl Site {
         &self,
         object: &Object,
         sources: &BTreeMap<String, SecretSource>,
-    ) -> Result<Object, EffectError> {
-        let mut object = object.clone();
-        let data = object.value.get_mut("data").and_then(Value::as_object_mut);
+    ) -> Result<Value, EffectError> {
+        let mut whole = object.value();
+        let data = whole.get_mut("data").and_then(Value::as_object_mut);
         let Some(data) = data.filter(|data| data.values().any(Value::is_null)) else {
-            return Ok(object);
+            return Ok(whole);
         };
         let live = match &self.secrets {
             Some(secrets) => secrets.get(&object.id.name).cloned(),
@@ -239,7 +245,7 @@ impl Site {
             )?;
             data.insert(key, Value::String(STANDARD.encode(made)));
         }
-        Ok(object)
+        Ok(whole)
     }
 
     /// Reads all of the site's Secrets at once, where many of these actions need to know one.
@@ -249,9 +255,12 @@ impl Site {
     ) -> Result<(), EffectError> {
         let needs = |action: &&&KubernetesAction| match action {
             KubernetesAction::Apply { object, .. } => {
-                let data = object.value.get("data").and_then(Value::as_object);
-                object.id.kind == Kind::Secret
-                    && data.is_some_and(|data| data.values().any(Value::is_null))
+                let open = || {
+                    let value = object.value();
+                    let data = value.get("data").and_then(Value::as_object);
+                    data.is_some_and(|data| data.values().any(Value::is_null))
+                };
+                object.id.kind == Kind::Secret && open()
             }
             KubernetesAction::IssueCertificate { .. } => true,
             _ => false,
@@ -324,7 +333,7 @@ impl Site {
             "metadata": { "name": id.name, "namespace": self.namespace, "labels": labels },
             "data": data,
         });
-        Object { id, value }
+        Object::new(id, &value)
     }
 
     /// The Secret that holds a receipt.

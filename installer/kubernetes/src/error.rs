@@ -135,6 +135,8 @@ pub(crate) fn effect(server: &str, doing: &str, asked: Asked, error: RequestErro
 fn kind(refusal: &Refusal) -> ErrorKind {
     match refusal.code {
         409 => ErrorKind::Conflict,
+        401 => ErrorKind::Forbidden,
+        403 if refusal.is_about_rights() => ErrorKind::Forbidden,
         // What we say is no such object; a policy or a webhook has its own opinion.
         400 | 422 if !is_admission(refusal) && immutable(refusal).is_none() => ErrorKind::Bug,
         _ => ErrorKind::Environment,

@@ -303,7 +303,7 @@ impl<'a> Site<'a> {
         } else {
             Ownership::Ours
         };
-        let offered = has(label::SITE, self.site)
+        let offered = has(label::SITE, self.name)
             && !labelled.metadata.labels.contains_key(label::INSTALLATION);
         let said = applied(object, FIELD_MANAGER);
         let ready = kind == Kind::Deployment

@@ -87,6 +87,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "installer-engine",
             "installer-host",
             "installer-image",
+            "installer-kubernetes",
             "installer-plan",
             "installer-render",
             "installer-spec",

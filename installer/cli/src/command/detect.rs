@@ -1,13 +1,14 @@
 //! `stakeout detect`: what this machine is, and by which signs.
 
-use std::env;
 use std::fmt::Write as _;
 
 use camino::Utf8Path;
 use installer_docker::{DockerError, Origin, connect};
 use installer_engine::Logins;
 use installer_host::{observe, programs_folder};
+use installer_kubernetes::KubernetesError;
 use installer_plan::docker::Engine;
+use installer_plan::kubernetes::{Cluster, Judgement, judge};
 use installer_plan::{Disk, Machine, human_bytes};
 use serde::Serialize;
 
@@ -21,7 +22,18 @@ struct Detected {
     /// The container engine that `--target docker` would use.
     #[serde(skip_serializing_if = "Option::is_none")]
     engine: Option<Engine>,
+    /// The cluster that `--target kubernetes` would use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<ClusterReport>,
     targets: Vec<Target>,
+}
+
+#[derive(Serialize)]
+struct ClusterReport {
+    #[serde(flatten)]
+    cluster: Cluster,
+    /// What kind it is, and why that is believed.
+    flavour: Option<Judgement>,
 }
 
 #[derive(Serialize)]
@@ -42,11 +54,13 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
     let observed = observe("none", None, &place, &Logins::new(), &place, &programs)?;
     let machine = observed.facts.machine;
     let engine = read_engine().await;
+    let cluster = read_cluster(context).await;
     let detected = Detected {
         disk: observed.facts.data.disk,
-        targets: targets(&machine, engine.as_ref()),
+        targets: targets(&machine, engine.as_ref(), cluster.as_ref()),
         machine,
         engine: engine.ok(),
+        cluster: cluster.ok(),
     };
     context.printer.result(&text(&detected), &detected);
     Ok(Exit::Done)
@@ -57,7 +71,18 @@ async fn read_engine() -> Result<Engine, DockerError> {
     installer_docker::read_engine(&connection).await
 }
 
-fn targets(machine: &Machine, engine: Result<&Engine, &DockerError>) -> Vec<Target> {
+async fn read_cluster(context: &Context) -> Result<ClusterReport, KubernetesError> {
+    let connection = installer_kubernetes::connect(&context.cluster).await?;
+    let cluster = installer_kubernetes::read_cluster(&connection, None).await?;
+    let flavour = judge(&cluster.signs).map(|(_, judgement)| judgement);
+    Ok(ClusterReport { cluster, flavour })
+}
+
+fn targets(
+    machine: &Machine,
+    engine: Result<&Engine, &DockerError>,
+    cluster: Result<&ClusterReport, &KubernetesError>,
+) -> Vec<Target> {
     let present = |paths: &[&str]| -> Vec<String> {
         let there = paths.iter().filter(|path| Utf8Path::new(path).exists());
         there.map(|path| format!("{path} is there")).collect()
@@ -71,14 +96,16 @@ fn targets(machine: &Machine, engine: Result<&Engine, &DockerError>) -> Vec<Targ
         Err(DockerError::Absent { .. }) => Vec::new(),
         Err(error) => vec![error.to_string()],
     };
-    let mut kubernetes = present(&[
-        "/var/snap/microk8s/current/credentials/client.config",
-        "/etc/rancher/k3s/k3s.yaml",
-        "/etc/kubernetes/admin.conf",
-    ]);
-    if env::var_os("KUBECONFIG").is_some() {
-        kubernetes.push("KUBECONFIG is set".to_owned());
-    }
+    let kubernetes = match cluster {
+        Ok(cluster) => cluster_signals(cluster),
+        // Files of a cluster that nothing leads to yet.
+        Err(KubernetesError::Unconfigured { .. }) => present(&[
+            "/var/snap/microk8s/current/credentials/client.config",
+            "/etc/rancher/k3s/k3s.yaml",
+            "/etc/kubernetes/admin.conf",
+        ]),
+        Err(error) => vec![error.to_string()],
+    };
     vec![
         Target {
             name: "host",
@@ -94,7 +121,7 @@ fn targets(machine: &Machine, engine: Result<&Engine, &DockerError>) -> Vec<Targ
         },
         Target {
             name: "kubernetes",
-            supported: false,
+            supported: cluster.is_ok(),
             found: !kubernetes.is_empty(),
             signals: kubernetes,
         },
@@ -116,6 +143,28 @@ fn engine_signals(engine: &Engine) -> Vec<String> {
         signals.push("on another machine: its disk is not seen from here".to_owned());
     }
     signals
+}
+
+/// What the cluster is, why that is believed, and what it has.
+fn cluster_signals(report: &ClusterReport) -> Vec<String> {
+    let cluster = &report.cluster;
+    let signs = &cluster.signs;
+    let title = match &report.flavour {
+        Some(flavour) => format!("{} ({})", flavour.title, flavour.signs.join(", ")),
+        None => "Kubernetes of an unknown kind".to_owned(),
+    };
+    let usable = cluster.nodes.values().filter(|node| node.usable).count();
+    let mut classes = cluster.storage_classes.iter();
+    let class = classes.find_map(|(name, class)| class.default.then_some(name.as_str()));
+    vec![
+        title,
+        format!("{} at {}", signs.version, signs.server),
+        format!("{usable} of {} nodes usable", cluster.nodes.len()),
+        match class {
+            Some(class) => format!("disks of class {class}"),
+            None => "no storage class is the default".to_owned(),
+        },
+    ]
 }
 
 fn text(detected: &Detected) -> String {

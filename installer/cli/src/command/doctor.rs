@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::cameras::{ProbeOutcome, probe_one};
 use super::status;
 use crate::context::Context;
-use crate::engine_status::{self, EngineStatus};
 use crate::error::{CommandError, Exit};
 use crate::site::{MayAsk, Site};
+use crate::site_status::{self, SiteReport};
 use crate::target::Seen;
 
 /// Continuous footage older than this means that a camera does not record: a file is flushed
@@ -77,9 +77,14 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
             checks.extend(footage(&site, &status));
         }
         Seen::Docker(seen) => {
-            let status = engine_status::read(&site, seen).await?;
+            let status = site_status::on_engine(&site, seen).await?;
             checks.extend(drift(&plan, status.installed, status.unfinished));
-            checks.extend(on_engine(&status));
+            checks.extend(reported(&status));
+        }
+        Seen::Kubernetes(seen) => {
+            let status = site_status::in_cluster(&site, seen).await?;
+            checks.extend(drift(&plan, status.installed, status.unfinished));
+            checks.extend(reported(&status));
         }
     }
     for camera in &site.profile.cameras {
@@ -147,8 +152,8 @@ fn drift(plan: &Plan, installed: bool, unfinished: bool) -> Vec<Check> {
     checks
 }
 
-/// Containers with the chain of causes, and what agents say of their cameras.
-fn on_engine(status: &EngineStatus) -> Vec<Check> {
+/// Services with the chain of causes, and what agents say of their cameras.
+fn reported(status: &SiteReport) -> Vec<Check> {
     let mut checks = Vec::new();
     for service in &status.services {
         let name = &service.name;
@@ -156,13 +161,9 @@ fn on_engine(status: &EngineStatus) -> Vec<Check> {
             let message = format!("service {name} runs and is well");
             Check::new("service", Outcome::Pass, message, "")
         } else {
-            let causes = engine_status::causes(service, status.disk);
-            let message = format!("service {name} is not well: {}", causes.join(" → "));
-            let help = format!(
-                "`docker logs {}` has more; `stakeout install` starts it again",
-                service.container
-            );
-            Check::new("service", Outcome::Fail, message, &help)
+            let causes = service.causes.join(" → ");
+            let message = format!("service {name} is not well: {causes}");
+            Check::new("service", Outcome::Fail, message, &service.help)
         });
     }
     if let Some(disk) = &status.disk {
@@ -183,7 +184,7 @@ fn on_engine(status: &EngineStatus) -> Vec<Check> {
         } else {
             let why = camera.error.as_deref().unwrap_or("no frame has come");
             let message = format!("camera {name} gives no frames: {why}");
-            let help = "see whether the engine's machine reaches the camera";
+            let help = "see whether the machine that it is recorded on reaches the camera";
             Check::new("frames", Outcome::Fail, message, help)
         });
     }

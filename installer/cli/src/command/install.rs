@@ -9,18 +9,20 @@ use futures::StreamExt;
 use futures::stream;
 use installer_engine::{Event, Logins, World, apply, verify};
 use installer_host::Lock;
+use installer_kubernetes::Lock as Lease;
 use installer_plan::{Plan, Verified, human_bytes, moving, show};
 use serde::Serialize;
 
 use crate::access::{self, AccessReport};
 use crate::args::{self, ProofOptions};
+use crate::cluster;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, Printer};
 use crate::peers::{Peers, peers};
 use crate::progress::Progress;
 use crate::site::{MayAsk, Site};
-use crate::target::Survey;
+use crate::target::{Seen, Survey};
 
 /// More proofs at once than this would measure each other.
 const PROOFS_AT_ONCE: usize = 16;
@@ -127,13 +129,35 @@ pub(super) async fn carry_out(
         return Ok(Exit::Done);
     }
 
-    // Whatever was true before the lock may have been another run's half.
     let _locks = lock(site, &survey)?;
+    let lease = lease(&survey.seen).await?;
+    let changed = change(site, logins, proof, context).await;
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
+    changed
+}
+
+/// Nobody else changes the cluster's side of a site, wherever they are.
+pub(super) async fn lease(seen: &Seen) -> Result<Option<Lease>, CommandError> {
+    match seen {
+        Seen::Host(_) | Seen::Docker(_) => Ok(None),
+        Seen::Kubernetes(seen) => cluster::lease(seen).await,
+    }
+}
+
+async fn change(
+    site: &Site,
+    logins: Logins,
+    proof: ProofOptions,
+    context: &Context,
+) -> Result<Exit, CommandError> {
+    // Whatever was true before the lock may have been another run's half.
     let mut survey = site.survey(&logins).await?;
     site.size_up(&mut survey, &logins, context).await;
     let plan = site.plan(&survey)?;
-    if survey.from.is_some() {
-        let (to, from) = (site.target, site.target.other());
+    if let (Some(_), Some(from)) = (&survey.from, site.target.other()) {
+        let to = site.target;
         context.printer.note(&format!(
             "Site {} moves from {} to {}. What it has recorded stays in {}; it records nothing \
              while its agents change places.\n",
@@ -159,13 +183,13 @@ pub(super) async fn carry_out(
             progress.finish();
             world.end().await;
             let failed = CommandError::from(error);
-            return Err(match &survey.from {
-                None => failed,
-                Some(_) => failed.hint(format!(
+            return Err(match (&survey.from, site.target.other()) {
+                (Some(_), Some(other)) => failed.hint(format!(
                     "or go back to {}: `stakeout install --target {}`",
-                    site.target.other().words(),
-                    site.target.other().name(),
+                    other.words(),
+                    other.name(),
                 )),
+                _ => failed,
             });
         }
     };
@@ -384,7 +408,7 @@ fn finish(
         access,
     };
     if failed == 0 {
-        let end = format!("Site {} records. Data in {}.", site.profile.site, site.data);
+        let end = format!("Site {} records. {}.", site.profile.site, site.place());
         text.push_str(&end);
         if let Some(access) = &installed.access {
             write!(text, "\n{access}").expect("invariant: a String takes any text");

@@ -10,6 +10,7 @@ mod init;
 mod install;
 mod plan;
 mod render;
+mod rights;
 pub(crate) mod secrets;
 mod status;
 mod supervise;
@@ -38,6 +39,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Com
         Command::Doctor => doctor::run(context).await,
         Command::Cameras(command) => cameras::run(command, context).await,
         Command::Secrets(command) => secrets::run(command, context).await,
+        Command::Rights(arguments) => rights::run(&arguments, context).await,
         Command::Uninstall(arguments) => uninstall::run(&arguments, context).await,
         Command::Image(command) => image::run(command, context).await,
         Command::Catalogue(command) => catalogue::run(command, context).await,

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::access::{self, AccessReport};
 use crate::context::Context;
-use crate::engine_status;
 use crate::error::{CommandError, Exit};
 use crate::site::{MayAsk, Site};
+use crate::site_status;
 use crate::target::Seen;
 
 /// What runs, and where others reach it.
@@ -41,9 +41,13 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
             status.healthy() && access.is_none_or(|access| access.published)
         }
         Seen::Docker(seen) => {
-            let status = engine_status::read(&site, &seen).await?;
-            let text = engine_status::text(&status);
-            context.printer.result(&text, &status);
+            let status = site_status::on_engine(&site, &seen).await?;
+            context.printer.result(&site_status::text(&status), &status);
+            status.healthy()
+        }
+        Seen::Kubernetes(seen) => {
+            let status = site_status::in_cluster(&site, &seen).await?;
+            context.printer.result(&site_status::text(&status), &status);
             status.healthy()
         }
     };

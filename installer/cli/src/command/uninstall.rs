@@ -5,11 +5,13 @@ use installer_docker::{Origin, Wanted, connect};
 use installer_engine::{Event, Logins, apply};
 use installer_host::{Lock, observe, programs_folder, read_receipt};
 use installer_plan::host::{Level, plan_uninstall};
-use installer_plan::{Plan, docker, human_bytes, show};
+use installer_plan::{Plan, docker, human_bytes, kubernetes, show};
 use installer_render::Layout;
 use serde::Serialize;
 
 use crate::args;
+use crate::cluster;
+use crate::command::install::lease;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::images::{self, ImagePlaces};
@@ -39,8 +41,11 @@ pub(super) async fn run(
     let place = locate(context)?;
     let (site, data) = (&place.site, &place.data);
     let seen = place.look().await?;
-    let other = place.target.other();
-    if seen.is_here() && place.target.lies_at(data) && other.lies_at(data) {
+    if let Some(other) = place.target.other()
+        && seen.is_here()
+        && place.target.lies_at(data)
+        && other.lies_at(data)
+    {
         let message = format!(
             "site `{site}` is on its way between {} and {}",
             other.words(),
@@ -66,6 +71,17 @@ pub(super) async fn run(
         return Ok(Exit::Done);
     }
     let _lock = Lock::take(&seen.lock_key(data), "uninstall")?;
+    let lease = lease(&seen).await?;
+    let removed = remove(&place, level, context).await;
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
+    removed
+}
+
+async fn remove(place: &Place, level: Level, context: &Context) -> Result<Exit, CommandError> {
+    let (site, data) = (&place.site, &place.data);
+    // Whatever was true before the lock may have been another run's half.
     let seen = place.look().await?;
     let plan = place.plan(level, &seen);
     context.printer.note(&show(&plan));
@@ -112,6 +128,7 @@ struct Place {
     data: Utf8PathBuf,
     target: Target,
     images: ImagePlaces,
+    cluster: installer_kubernetes::Choice,
 }
 
 impl Place {
@@ -147,6 +164,16 @@ impl Place {
                     observed,
                 })))
             }
+            Target::Kubernetes => {
+                let wanted = cluster::Wanted {
+                    site: &self.site,
+                    profile: None,
+                    logins: &logins,
+                    images: &self.images,
+                };
+                let seen = cluster::look(&self.cluster, wanted).await?;
+                Ok(Seen::Kubernetes(Box::new(seen)))
+            }
         }
     }
 
@@ -154,6 +181,9 @@ impl Place {
         match seen {
             Seen::Host(seen) => plan_uninstall(&self.site, level, &seen.facts),
             Seen::Docker(seen) => docker::plan_uninstall(&self.site, level, &seen.observed.facts),
+            Seen::Kubernetes(seen) => {
+                kubernetes::plan_uninstall(&self.site, level, &seen.observed.facts)
+            }
         }
     }
 
@@ -169,6 +199,7 @@ impl Place {
                 let files = docker::object_name(&self.site, docker::FILES);
                 !facts.containers.contains_key(&files)
             }
+            Seen::Kubernetes(seen) => seen.observed.facts.receipt.is_none(),
         }
     }
 }
@@ -179,6 +210,7 @@ fn locate(context: &Context) -> Result<Place, CommandError> {
         let site = Site::read(context)?;
         return Ok(Place {
             images: site.images.clone(),
+            cluster: site.cluster.clone(),
             site: site.profile.site,
             data: site.data,
             target: site.target,
@@ -200,6 +232,7 @@ fn locate(context: &Context) -> Result<Place, CommandError> {
         data,
         target,
         images: context.image_places(Utf8Path::new(""))?,
+        cluster: context.cluster.clone(),
     })
 }
 

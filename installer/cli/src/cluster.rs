@@ -1,0 +1,229 @@
+//! A site in a cluster, as the commands see it.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use installer_engine::{CameraAccess, Logins, VaultAccess};
+use installer_kubernetes::{
+    Choice, Forward, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster,
+    Wanted as Look, connect, observe,
+};
+use installer_plan::docker::ImageFact;
+use installer_plan::kubernetes::{self, KubernetesFacts};
+use installer_render::docker::{AGENT_PORT, Component, ROOT, VAULT_PORT};
+use installer_render::kubernetes::{Site as Objects, namespace};
+use installer_render::{Layout, RenderedFile, agent_of};
+use installer_spec::{Keeper, Profile};
+use url::Url;
+
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+use crate::images::{self, ImagePlaces};
+use crate::peers::{Peers, base};
+use crate::site::Site;
+use crate::target::OnCluster;
+
+/// What is looked for.
+pub(crate) struct Wanted<'a> {
+    pub(crate) site: &'a str,
+    /// Absent, only what is there is read, which is enough to take it away.
+    pub(crate) profile: Option<&'a Profile>,
+    pub(crate) logins: &'a Logins,
+    pub(crate) images: &'a ImagePlaces,
+}
+
+/// Images are named by their index, which has all platforms; this one is for the question alone.
+const PLATFORM: &str = "linux/amd64";
+
+pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluster, CommandError> {
+    let connection = connect(choice).await?;
+    let images: BTreeMap<Component, ImageFact> = images::find(wanted.images, PLATFORM)
+        .into_iter()
+        .map(|(component, image)| {
+            let fact = ImageFact {
+                reference: image.reference,
+                present: None,
+                wanted: None,
+                source: None,
+                standing: image.standing,
+                obstacle: None,
+            };
+            (component, fact)
+        })
+        .collect();
+    let names = wanted.profile.map(kubernetes::names).unwrap_or_default();
+    let observed = observe(
+        &connection,
+        Look {
+            site: wanted.site,
+            profile: wanted.profile,
+            logins: wanted.logins,
+            namespace: &kubernetes::namespace(wanted.site),
+            names: &names,
+            images: &images,
+        },
+    )
+    .await?;
+    Ok(OnCluster {
+        connection,
+        observed,
+    })
+}
+
+/// Wants the images that were in force before those of now.
+pub(crate) fn choose_previous_images(facts: &mut KubernetesFacts) -> Result<(), CommandError> {
+    let previous = facts
+        .receipt
+        .as_ref()
+        .map(|receipt| &receipt.previous_images);
+    let Some(previous) = previous.filter(|images| !images.is_empty()) else {
+        let message = "the site cannot be rolled back: no images of before are known";
+        return Err(CommandError::new(Exit::CheckFailed, message));
+    };
+    for (component, fact) in &mut facts.images {
+        if let Some(reference) = previous.get(component.name()) {
+            fact.reference.clone_from(reference);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn world(
+    site: &str,
+    seen: &OnCluster,
+    context: &Context,
+    logins: Logins,
+) -> KubernetesWorld {
+    let facts = &seen.observed.facts;
+    let place = SiteInCluster {
+        site: site.to_owned(),
+        namespace: facts.namespace.clone(),
+        installation: facts.installation.clone(),
+        home: namespace(site, &facts.installation, &facts.namespace),
+    };
+    KubernetesWorld::new(
+        seen.connection.clone(),
+        place,
+        logins,
+        context.primitives(),
+        context.interrupted.clone(),
+    )
+}
+
+/// Takes the site's lock in the cluster; nothing where its namespace is not there yet.
+pub(crate) async fn lease(seen: &OnCluster) -> Result<Option<Lock>, CommandError> {
+    let uname = rustix::system::uname();
+    let machine = uname.nodename().to_string_lossy();
+    // Two runs on one machine are told apart by the lock in its files.
+    let holder = format!("{machine}, user {}", rustix::process::getuid().as_raw());
+    let taken = Lock::acquire(&seen.connection, &seen.observed.facts.namespace, &holder).await;
+    taken.map_err(|error| match error {
+        LockError::Held { .. } => CommandError::from_error(Exit::Locked, &error)
+            .hint("wait until it has ended; a run that was killed is forgotten after 30 s"),
+        LockError::Cluster(error) => error.into(),
+    })
+}
+
+/// Every object as a file of its own.
+pub(crate) fn manifests(site: &Objects) -> Vec<RenderedFile> {
+    let objects = site.objects.iter().map(|one| &one.object);
+    let workloads = site.workloads.iter().map(|one| &one.object);
+    let file = |object: &installer_render::kubernetes::Object| {
+        let name = format!("{}-{}.json", object.id.kind.name(), object.id.name);
+        let mut contents = serde_json::to_string_pretty(&object.value())
+            .expect("invariant: plain data serialises");
+        contents.push('\n');
+        RenderedFile {
+            path: Utf8PathBuf::from(name.to_lowercase()),
+            contents,
+        }
+    };
+    objects.chain(workloads).map(file).collect()
+}
+
+/// The way to agents and vault, through the API server.
+pub(crate) async fn peers(site: &Site, seen: &OnCluster) -> Result<Peers, CommandError> {
+    let secret = |purpose: &str| {
+        let found = seen.observed.secret(purpose).map(str::to_owned);
+        found.ok_or_else(|| {
+            let message = format!("the cluster has no secret `{purpose}` of the site");
+            CommandError::new(Exit::Internal, message)
+        })
+    };
+    let namespace = &seen.observed.facts.namespace;
+    let open = async |service: &str, port: u16| {
+        Forward::open(&seen.connection, namespace, service, port)
+            .await
+            .map_err(|error| CommandError::from_error(Exit::Internal, &error))
+    };
+    let mut forwards = Vec::new();
+    let vault = match site.profile.storage.keeper {
+        Keeper::Agent => None,
+        Keeper::Vault => {
+            let forward = open("vault", VAULT_PORT).await?;
+            let url = Url::parse(&format!("https://{}/", forward.address()))
+                .expect("invariant: a literal URL");
+            forwards.push(forward);
+            Some(VaultAccess {
+                url,
+                token: secret("vault-admin-token")?,
+                integrations: !site.profile.events.is_empty(),
+            })
+        }
+    };
+    let layout = Layout::with_control(ROOT);
+    let mut agents = BTreeMap::new();
+    let mut cameras = Vec::new();
+    for camera in &site.profile.cameras {
+        let service = agent_of(&site.profile, camera);
+        let agent = match agents.get(&service) {
+            Some(url) => Url::clone(url),
+            None => {
+                let forward = open(&service, AGENT_PORT).await?;
+                let url = base(forward.address());
+                agents.insert(service.clone(), url.clone());
+                forwards.push(forward);
+                url
+            }
+        };
+        cameras.push(CameraAccess {
+            camera: camera.name.clone(),
+            agent,
+            token: secret(&format!("{service}-token"))?,
+            vault: vault.clone(),
+            trust: seen.observed.trust.clone(),
+            folder: layout.agent_data(&service).join(&camera.name),
+        });
+    }
+    Ok(Peers::in_cluster(cameras, forwards))
+}
+
+impl From<KubernetesError> for CommandError {
+    fn from(error: KubernetesError) -> Self {
+        let exit = match &error {
+            KubernetesError::Unconfigured { .. }
+            | KubernetesError::Unreachable { .. }
+            | KubernetesError::Certificate { .. } => Exit::WrongTarget,
+            KubernetesError::Configuration { .. } | KubernetesError::Context { .. } => Exit::Usage,
+            KubernetesError::Login { .. }
+            | KubernetesError::Unauthorized { .. }
+            | KubernetesError::Forbidden { .. } => Exit::Forbidden,
+            KubernetesError::Cluster { .. } | KubernetesError::Read { .. } => Exit::Internal,
+        };
+        let failed = Self::from_error(exit, &error);
+        match &error {
+            KubernetesError::Unconfigured { .. } => failed.hint(
+                "name a kubeconfig with --kubeconfig or KUBECONFIG; on MicroK8s `microk8s config` \
+                 writes one, on k3s it is /etc/rancher/k3s/k3s.yaml",
+            ),
+            KubernetesError::Context { .. } => failed.hint("name one of these with --context"),
+            KubernetesError::Unreachable { .. } => {
+                failed.hint("see that the cluster runs and that this machine reaches it")
+            }
+            KubernetesError::Forbidden { .. } => {
+                failed.hint("have whoever runs the cluster grant it to you")
+            }
+            _ => failed,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `stakeout rights`: who may do what in the cluster, and the least that an installation needs.
+
+use std::fmt::Write as _;
+
+use installer_kubernetes::{Subject, review};
+use installer_plan::kubernetes::{
+    Right, installer_rights, minimal_roles, workload_accounts, workload_rights,
+};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::args;
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+use crate::output::Printer;
+use crate::site::Site;
+use crate::target::Target;
+
+#[derive(Debug, Serialize)]
+struct Told {
+    /// Whoever runs this.
+    installer: Vec<Judged>,
+    /// By service account: what it may do of what it must not.
+    workloads: Vec<Account>,
+}
+
+#[derive(Debug, Serialize)]
+struct Judged {
+    #[serde(flatten)]
+    right: Right,
+    allowed: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Account {
+    account: String,
+    denied: usize,
+    allowed: Vec<Right>,
+}
+
+pub(super) async fn run(arguments: &args::Rights, context: &Context) -> Result<Exit, CommandError> {
+    let site = Site::read(context)?;
+    if site.target != Target::Kubernetes {
+        let message = "rights are granted by a cluster, and this site is not for one";
+        return Err(CommandError::new(Exit::WrongTarget, message)
+            .hint("set `target: kubernetes` in the profile, or add --target kubernetes"));
+    }
+    let profile = &site.profile;
+    if let Some(user) = &arguments.role_for {
+        let subject = subject(user)?;
+        let roles = minimal_roles(profile, &subject);
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": roles });
+        let text = serde_json::to_string_pretty(&list).unwrap_or_default();
+        Printer::text(&(text + "\n"));
+        return Ok(Exit::Done);
+    }
+    let connection = installer_kubernetes::connect(&context.cluster).await?;
+    let wanted = installer_rights(profile);
+    let allowed = review(&connection, Subject::Me, &wanted).await?;
+    let mut told = Told {
+        installer: wanted
+            .into_iter()
+            .zip(allowed)
+            .map(|(right, allowed)| Judged { right, allowed })
+            .collect(),
+        workloads: Vec::new(),
+    };
+    let forbidden = workload_rights(profile);
+    for account in workload_accounts(profile) {
+        let subject = Subject::ServiceAccount {
+            namespace: site.data.as_str(),
+            name: &account,
+        };
+        let answers = review(&connection, subject, &forbidden).await?;
+        let allowed = forbidden.iter().zip(&answers);
+        let allowed: Vec<_> = allowed
+            .filter(|(_, allowed)| **allowed)
+            .map(|(right, _)| right.clone())
+            .collect();
+        told.workloads.push(Account {
+            account,
+            denied: answers.len() - allowed.len(),
+            allowed,
+        });
+    }
+    context.printer.result(&text(&told), &told);
+    let missing = told
+        .installer
+        .iter()
+        .any(|one| !one.allowed && !one.right.optional);
+    let widened = told.workloads.iter().any(|one| !one.allowed.is_empty());
+    Ok(match (widened, missing) {
+        (true, _) => Exit::CheckFailed,
+        (false, true) => Exit::Forbidden,
+        (false, false) => Exit::Done,
+    })
+}
+
+/// `NAMESPACE:ACCOUNT` is a service account, anything else a user.
+fn subject(user: &str) -> Result<serde_json::Value, CommandError> {
+    match user.split_once(':') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok(json!({ "kind": "ServiceAccount", "namespace": namespace, "name": name }))
+        }
+        Some(_) => {
+            let message = format!("`{user}` is neither a user nor NAMESPACE:ACCOUNT");
+            Err(CommandError::new(Exit::Usage, message))
+        }
+        None => {
+            Ok(json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }))
+        }
+    }
+}
+
+fn words(right: &Right) -> String {
+    let group = match right.group.as_str() {
+        "" => String::new(),
+        group => format!(".{group}"),
+    };
+    let name = right
+        .name
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" `{name}`"));
+    let place = match (&right.namespace, &right.name) {
+        (Some(namespace), _) => format!(" in {namespace}"),
+        (None, None) => " everywhere".to_owned(),
+        (None, Some(_)) => String::new(),
+    };
+    format!("{} {}{group}{name}{place}", right.verb, right.resource)
+}
+
+fn text(told: &Told) -> String {
+    let mut text = String::new();
+    let mut line = |mark: &str, words: String| {
+        writeln!(text, "  {mark}  {words}").expect("invariant: a String takes any text");
+    };
+    let (have, lack): (Vec<_>, Vec<_>) = told.installer.iter().partition(|one| one.allowed);
+    line(
+        "ok  ",
+        format!("you: {} rights that an installation needs", have.len()),
+    );
+    for one in lack {
+        let mark = if one.right.optional { "warn" } else { "FAIL" };
+        line(mark, format!("you: no right to {}", words(&one.right)));
+    }
+    for account in &told.workloads {
+        let name = &account.account;
+        if account.allowed.is_empty() {
+            line(
+                "ok  ",
+                format!("service account {name}: {} rights denied", account.denied),
+            );
+        }
+        for right in &account.allowed {
+            let may = words(right);
+            line(
+                "FAIL",
+                format!("service account {name} may {may}, and must not"),
+            );
+        }
+    }
+    text
+}
