@@ -87,7 +87,7 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Site {
         inputs.installation,
         inputs.namespace,
     ))];
-    objects.extend(admission(inputs).map(plain));
+    objects.extend(admission(inputs, &model.containers).map(plain));
     objects.push(plain(quota(inputs, &model.containers)));
     let roles: BTreeSet<Role> = model.containers.iter().map(|c| c.role).collect();
     objects.extend(roles.into_iter().map(|role| plain(account(inputs, role))));
@@ -133,7 +133,7 @@ pub fn namespace(site: &str, installation: &str, name: &str) -> super::Object {
     object(name, Kind::Namespace, name, &namespace)
 }
 
-fn admission(inputs: &Inputs<'_>) -> [super::Object; 2] {
+fn admission(inputs: &Inputs<'_>, containers: &[Container]) -> [super::Object; 2] {
     let name = inputs.namespace;
     let mut policy: ValidatingAdmissionPolicy = manifest(include_str!(
         "../../../../manifests/kubernetes/admission-policy.yaml"
@@ -146,7 +146,10 @@ fn admission(inputs: &Inputs<'_>) -> [super::Object; 2] {
             match_labels: Some([(NAMESPACE_NAME.to_owned(), name.to_owned())].into()),
             match_expressions: None,
         });
-        if !inputs.images.values().all(|image| image.contains('@')) {
+        let images = containers
+            .iter()
+            .filter_map(|one| inputs.images.get(&one.image));
+        if !images.into_iter().all(|image| image.contains('@')) {
             let rules = spec.validations.get_or_insert_default();
             rules.retain(|rule| !rule.expression.contains("sha256"));
         }
