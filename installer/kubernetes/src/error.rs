@@ -167,11 +167,9 @@ pub(crate) fn conflicts(refusal: &Refusal) -> Option<String> {
         .iter()
         .filter(conflict)
         .map(|cause| {
-            let manager = cause.message.split('"').nth(1).unwrap_or(&cause.message);
-            format!(
-                "`{}` is of `{manager}`",
-                cause.field.trim_start_matches('.')
-            )
+            let whose = cause.message.strip_prefix("conflict with ");
+            let whose = whose.unwrap_or(&cause.message);
+            format!("`{}` is of {whose}", cause.field.trim_start_matches('.'))
         })
         .collect();
     (!named.is_empty()).then(|| named.join(", "))
