@@ -1,6 +1,7 @@
 //! The changes themselves: each one request or a few, each counted, each repeatable.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +26,9 @@ use crate::request::{Applied, Asked, Extent, Force, RequestError, asked};
 
 /// Up to this many Secrets are asked for by name; of more a list is cheaper.
 const FEW: usize = 3;
+
+/// How soon to look again whether an object that is being removed is gone.
+const REMOVAL: Duration = Duration::from_secs(2);
 
 /// What came of a change.
 #[derive(Debug)]
@@ -156,6 +160,12 @@ impl Site {
             self.failed(&format!("apply `{id}`"), asked, error)
         })?;
         self.count();
+        if applied.ending.is_some() {
+            let operation = format!("cannot apply `{id}` while one of its name is being removed");
+            let mut error = EffectError::new(ErrorKind::Transient, operation);
+            error.retry_after = Some(REMOVAL);
+            return Err(error);
+        }
         Ok(applied)
     }
 

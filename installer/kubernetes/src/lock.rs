@@ -173,7 +173,9 @@ async fn renew(connection: Connection, path: String, mut lease: Value) {
         }
         match write(&connection, Method::PUT, &path, &lease).await {
             Ok(renewed) => lease = renewed,
-            Err(error) if matches!(error.code(), Some(404 | 409)) => {
+            // The site is being removed, and its lease with it.
+            Err(error) if error.code() == Some(404) => return,
+            Err(error) if error.code() == Some(409) => {
                 tracing::warn!("the lease of this run is another's now");
                 return;
             }

@@ -23,6 +23,9 @@ use crate::request::Applied;
 /// After this long a watch that broke is begun again: a person waits, and there are three.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// A page of a list is in memory several times over while it is read.
+const PAGE: u32 = 250;
+
 /// Ends with its last use.
 #[derive(Debug)]
 pub(crate) struct Watches {
@@ -125,7 +128,7 @@ where
     K: Watched + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let api: Api<K> = Api::namespaced(connection.client.clone(), namespace);
-    let config = watcher::Config::default().labels(selector);
+    let config = watcher::Config::default().labels(selector).page_size(PAGE);
     let seen = Arc::clone(seen);
     async move {
         let mut events = std::pin::pin!(watch(api, config).backoff(Steady));

@@ -97,6 +97,7 @@ fn the_version_before_does_not_count() {
     let applied = |uid: &str, generation| Applied {
         uid: uid.to_owned(),
         generation,
+        ending: None,
     };
     assert_eq!(rollout(&newest, Some(&applied("d-a", 2))), State::Ready);
     assert_eq!(

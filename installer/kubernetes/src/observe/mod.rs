@@ -455,3 +455,6 @@ async fn find(
     .map_err(|error| failed(RequestError::Answer(error)))?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;
