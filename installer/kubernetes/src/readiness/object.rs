@@ -135,6 +135,13 @@ pub(crate) struct Terminated {
     pub(crate) message: String,
 }
 
+impl Terminated {
+    pub(crate) fn words(&self) -> String {
+        let (code, reason, message) = (self.exit_code, &self.reason, &self.message);
+        format!("it ends with code {code} ({reason}) {message}")
+    }
+}
+
 watched!(Deployment, "apps", "deployments");
 watched!(ReplicaSet, "apps", "replicasets");
 watched!(Pod, "", "pods");
