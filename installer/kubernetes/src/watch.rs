@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::connect::Connection;
-use crate::readiness::{Deployment, Picture, Pod, ReplicaSet, judge, slim};
+use crate::readiness::{Deployment, Picture, Pod, ReplicaSet, judge};
 use crate::request::Applied;
 
 /// After this long a watch that broke is begun again: a person waits, and there are three.
@@ -135,7 +135,7 @@ where
         let mut found = BTreeMap::new();
         while let Some(event) = events.next().await {
             let mut seen = lock(&seen);
-            match event.map(|event| event.modify(|object| slim(object.meta_mut()))) {
+            match event {
                 Ok(Event::Init) => found.clear(),
                 Ok(Event::InitApply(object)) => {
                     found.insert(object.name_any(), object);

@@ -13,7 +13,7 @@ use installer_engine::Probe;
 use jiff::Timestamp;
 
 use object::{ContainerStatus, Terminated};
-pub(crate) use object::{Deployment, Pod, ReplicaSet, slim};
+pub(crate) use object::{Deployment, Pod, ReplicaSet};
 
 use crate::request::Applied;
 
