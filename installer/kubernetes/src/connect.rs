@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use http::Method;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::Deserialize;
 
 use crate::error::KubernetesError;
-use crate::request::{Asked, RequestError};
+use crate::request::{Asked, Extent, RequestError};
 
 /// A machine that answers at all does so much sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,9 +98,16 @@ pub async fn connect(choice: &Choice) -> Result<Connection, KubernetesError> {
         context,
         named_by,
     };
-    let client = Client::try_from(config).map_err(|source| KubernetesError::Configuration {
-        origin: origin.named_by.clone(),
-        source: source.into(),
+    let client = Client::try_from(config).map_err(|source| match source {
+        // The program that makes tokens is run at once.
+        kube::Error::Auth(_) => KubernetesError::Login {
+            server: origin.server.clone(),
+            source: RequestError::Transport(source),
+        },
+        _ => KubernetesError::Configuration {
+            origin: origin.named_by.clone(),
+            source: source.into(),
+        },
     })?;
     let mut connection = Connection {
         client,
@@ -123,7 +131,9 @@ async fn read_version(connection: &Connection) -> Result<String, KubernetesError
         name: String::new(),
     };
     let failed = |error| KubernetesError::of(&connection.origin.server, asked(), error);
-    let bytes = connection.get_path("/version").await.map_err(failed)?;
+    // Once: whoever has the wrong address wants to know it soon.
+    let answer = connection.send(Method::GET, "/version", Extent::Whole.accept(), None);
+    let bytes = answer.await.map_err(failed)?;
     let version: Version = serde_json::from_slice(&bytes)
         .map_err(RequestError::Answer)
         .map_err(failed)?;

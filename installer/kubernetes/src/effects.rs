@@ -1,6 +1,7 @@
 //! The changes themselves: each one request or a few, each counted, each repeatable.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,13 +19,16 @@ use serde_json::{Map, Value, json};
 use crate::connect::Connection;
 use crate::error::{KubernetesError, conflicts, effect, gone};
 use crate::list::each_item;
-use crate::managed::has_applied;
+use crate::managed::{has_applied, shared};
 use crate::observe::decode;
 use crate::receipt;
 use crate::request::{Applied, Asked, Extent, Force, RequestError, asked};
 
 /// Up to this many Secrets are asked for by name; of more a list is cheaper.
 const FEW: usize = 3;
+
+/// How soon to look again whether an object that is being removed is gone.
+const REMOVAL: Duration = Duration::from_secs(2);
 
 /// What came of a change.
 #[derive(Debug)]
@@ -148,8 +152,12 @@ impl Site {
         let mut applied = apply(Force::No).await;
         let conflict = applied.as_ref().err().and_then(RequestError::refusal);
         if let Some(whose) = conflict.and_then(conflicts) {
-            if !self.is_ours(id).await? {
-                let operation = format!("cannot apply `{id}`, which is not ours: {whose}");
+            let found = self.metadata(id).await?;
+            if !found.as_ref().is_some_and(|object| self.is_ours(object)) {
+                let others = found.map(|object| shared(&object, FIELD_MANAGER));
+                let others = others.unwrap_or_default().join(", ");
+                let operation =
+                    format!("cannot apply `{id}`, which is not ours: {whose}; {others}");
                 return Err(EffectError::new(ErrorKind::Conflict, operation));
             }
             tracing::info!("taking back in `{id}`: {whose}");
@@ -160,29 +168,34 @@ impl Site {
             self.failed(&format!("apply `{id}`"), asked, error)
         })?;
         self.count();
+        if applied.ending.is_some() {
+            let operation = format!("cannot apply `{id}` while one of its name is being removed");
+            let mut error = EffectError::new(ErrorKind::Transient, operation);
+            error.retry_after = Some(REMOVAL);
+            return Err(error);
+        }
         Ok(applied)
     }
 
-    async fn is_ours(&self, id: &ObjectId) -> Result<bool, EffectError> {
+    async fn metadata(&self, id: &ObjectId) -> Result<Option<Value>, EffectError> {
         let found = self.connection.get(&self.namespace, id, Extent::Metadata);
-        let found = found.await.map_err(|error| {
+        found.await.map_err(|error| {
             let asked = asked("get", id.kind, &id.name);
             self.failed(&format!("read `{id}`"), asked, error)
-        })?;
-        Ok(found.is_some_and(|object| {
-            let labels = object.pointer("/metadata/labels");
-            let has = |name: &str, value: &str| {
-                labels
-                    .and_then(|labels| labels.get(name))
-                    .and_then(Value::as_str)
-                    == Some(value)
-            };
-            let free = labels.is_some_and(|labels| labels.get(label::INSTALLATION).is_none());
-            let ours =
-                has(label::INSTALLATION, &self.installation) && has_applied(&object, FIELD_MANAGER);
-            // What was made for the site is the site's.
-            has(label::SITE, &self.name) && (ours || free)
-        }))
+        })
+    }
+
+    fn is_ours(&self, object: &Value) -> bool {
+        let labels = object.pointer("/metadata/labels");
+        let has = |name: &str, value: &str| {
+            let found = labels.and_then(|labels| labels.get(name));
+            found.and_then(Value::as_str) == Some(value)
+        };
+        let free = labels.is_some_and(|labels| labels.get(label::INSTALLATION).is_none());
+        let ours =
+            has(label::INSTALLATION, &self.installation) && has_applied(object, FIELD_MANAGER);
+        // What was made for the site is the site's.
+        has(label::SITE, &self.name) && (ours || free)
     }
 
     pub(crate) async fn delete(&self, id: &ObjectId, uid: Option<&str>) -> Result<(), EffectError> {

@@ -120,15 +120,30 @@ pub(crate) fn effect(server: &str, doing: &str, asked: Asked, error: RequestErro
         RequestError::Answer(_) => ErrorKind::Bug,
         RequestError::Timeout | RequestError::Transport(_) => ErrorKind::Transient,
     };
-    let operation = match immutable {
-        Some(field) => format!(
+    let operation = match (immutable, retry_after) {
+        (Some(field), _) => format!(
             "cannot {doing}: {field} stays as it was made, so it has to be removed and made anew"
         ),
-        None => format!("cannot {doing}"),
+        // The step loop tells of nothing else while it waits.
+        (None, Some(_)) => format!("cannot {doing}: {}", momentary(&error)),
+        (None, None) => format!("cannot {doing}"),
     };
     let mut failed = EffectError::new(kind, operation);
     failed.retry_after = retry_after;
     failed.because(KubernetesError::of(server, asked, error))
+}
+
+/// Why something may go through later.
+fn momentary(error: &RequestError) -> String {
+    match error {
+        RequestError::Refused(refusal) if refusal.has_cause("NamespaceTerminating") => {
+            "the namespace of this name is still being removed".to_owned()
+        }
+        RequestError::Refused(refusal) if refusal.code == 429 => {
+            "the API server has too much to do".to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
 /// By the server's code and reason.
@@ -169,11 +184,9 @@ pub(crate) fn conflicts(refusal: &Refusal) -> Option<String> {
         .iter()
         .filter(conflict)
         .map(|cause| {
-            let manager = cause.message.split('"').nth(1).unwrap_or(&cause.message);
-            format!(
-                "`{}` is of `{manager}`",
-                cause.field.trim_start_matches('.')
-            )
+            let whose = cause.message.strip_prefix("conflict with ");
+            let whose = whose.unwrap_or(&cause.message);
+            format!("`{}` is of {whose}", cause.field.trim_start_matches('.'))
         })
         .collect();
     (!named.is_empty()).then(|| named.join(", "))

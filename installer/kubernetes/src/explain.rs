@@ -23,7 +23,7 @@ pub struct Explanation {
     /// The pod of the newest version, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodExplanation>,
-    /// What the cluster last noted of the pod, else of what makes it.
+    /// What the cluster last warned of at the pod, else of what makes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
 }
@@ -159,11 +159,11 @@ async fn last_lines(
         .collect()
 }
 
-/// The newest event of the first of these that has any.
+/// The newest warning about the first of these that has any.
 async fn last_event(connection: &Connection, namespace: &str, uids: &[String]) -> Option<String> {
     let events: Api<Event> = Api::namespaced(connection.client.clone(), namespace);
     for uid in uids {
-        let of = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
+        let of = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
         let found = events.list(&of).await.ok()?;
         let newest = found.items.into_iter().max_by_key(|event| {
             let noted = event.last_timestamp.as_ref().map(|time| time.0);

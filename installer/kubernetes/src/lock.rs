@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::Method;
 use installer_plan::kubernetes::{FIELD_MANAGER, LEASE};
 use jiff::Timestamp;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -62,7 +64,7 @@ fn failed(connection: &Connection, verb: &'static str, error: RequestError) -> L
 
 impl Lock {
     /// Takes the lock; nothing where the namespace is not there yet, so that nobody else can hold
-    /// it either. `holder` tells who it is: a holder of the same name is taken to be this one.
+    /// it either. `holder` tells who it is, as `MACHINE/PROCESS`.
     pub async fn acquire(
         connection: &Connection,
         namespace: &str,
@@ -173,7 +175,9 @@ async fn renew(connection: Connection, path: String, mut lease: Value) {
         }
         match write(&connection, Method::PUT, &path, &lease).await {
             Ok(renewed) => lease = renewed,
-            Err(error) if matches!(error.code(), Some(404 | 409)) => {
+            // The site is being removed, and its lease with it.
+            Err(error) if error.code() == Some(404) => return,
+            Err(error) if error.code() == Some(409) => {
                 tracing::warn!("the lease of this run is another's now");
                 return;
             }
@@ -220,8 +224,20 @@ fn held_by_other(lease: &Value, holder: &str, now: Timestamp) -> Option<(String,
     let life = spec.get("leaseDurationSeconds").and_then(Value::as_i64);
     let life = life.map_or(LIFE.as_secs(), i64::unsigned_abs);
     let lives = now.duration_since(renewed).as_secs() < i64::try_from(life).ok()?;
-    let held = !other.is_empty() && other != holder && lives;
+    let held = !other.is_empty() && other != holder && lives && !is_dead(other, holder);
     held.then(|| (other.to_owned(), text("acquireTime").to_owned()))
+}
+
+/// Whether the other one was a process of this machine that is no more: who runs the same command
+/// again after a crash need not wait.
+fn is_dead(other: &str, holder: &str) -> bool {
+    let Some(((machine, process), (this, _))) = other.rsplit_once('/').zip(holder.rsplit_once('/'))
+    else {
+        return false;
+    };
+    let process = process.parse().ok().and_then(Pid::from_raw);
+    let gone = |process| test_kill_process(process) == Err(Errno::SRCH);
+    machine == this && process.is_some_and(gone)
 }
 
 #[cfg(test)]
@@ -244,6 +260,17 @@ mod tests {
         let mut released = taken;
         released["spec"]["holderIdentity"] = json!("");
         assert_eq!(holder(&released, "b", "2026-11-21T18:00:01Z"), None);
+    }
+
+    #[test]
+    fn a_process_of_this_machine_that_is_gone_holds_nothing() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let gone = format!("m/{}", child.id());
+        child.wait().unwrap();
+        assert!(is_dead(&gone, "m/1"));
+        assert!(!is_dead(&gone, "other/1"));
+        assert!(!is_dead(&format!("m/{}", std::process::id()), "m/1"));
+        assert!(!is_dead("somebody", "m/1"));
     }
 
     #[test]

@@ -416,6 +416,9 @@ pub(crate) struct Applied {
     /// Of kinds that count their changes.
     #[serde(default)]
     pub(crate) generation: i64,
+    /// It is being removed, and what was said of it goes with it.
+    #[serde(default, rename = "deletionTimestamp")]
+    pub(crate) ending: Option<String>,
 }
 
 /// Selectors hold few characters that URLs do not.

@@ -17,11 +17,14 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::connect::Connection;
-use crate::readiness::{Deployment, Picture, Pod, ReplicaSet, judge, slim};
+use crate::readiness::{Deployment, Picture, Pod, ReplicaSet, judge};
 use crate::request::Applied;
 
 /// After this long a watch that broke is begun again: a person waits, and there are three.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// A page of a list is in memory several times over while it is read.
+const PAGE: u32 = 250;
 
 /// Ends with its last use.
 #[derive(Debug)]
@@ -125,14 +128,14 @@ where
     K: Watched + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let api: Api<K> = Api::namespaced(connection.client.clone(), namespace);
-    let config = watcher::Config::default().labels(selector);
+    let config = watcher::Config::default().labels(selector).page_size(PAGE);
     let seen = Arc::clone(seen);
     async move {
         let mut events = std::pin::pin!(watch(api, config).backoff(Steady));
         let mut found = BTreeMap::new();
         while let Some(event) = events.next().await {
             let mut seen = lock(&seen);
-            match event.map(|event| event.modify(|object| slim(object.meta_mut()))) {
+            match event {
                 Ok(Event::Init) => found.clear(),
                 Ok(Event::InitApply(object)) => {
                     found.insert(object.name_any(), object);

@@ -12,7 +12,8 @@ use std::time::Duration;
 use installer_engine::Probe;
 use jiff::Timestamp;
 
-pub(crate) use object::{Deployment, Pod, ReplicaSet, slim};
+use object::{ContainerStatus, Terminated};
+pub(crate) use object::{Deployment, Pod, ReplicaSet};
 
 use crate::request::Applied;
 
@@ -25,8 +26,9 @@ const RESTARTS_MAX: i64 = 5;
 /// Names of each group that are shown.
 const NAMED: usize = 3;
 
-/// Of a message, this many characters.
-const SHOWN: usize = 200;
+/// Of a long message, this many characters from its beginning and its end.
+const HEAD: usize = 60;
+const TAIL: usize = 140;
 
 /// Everything of a site that bears on readiness, by name.
 #[derive(Debug, Default)]
@@ -67,11 +69,15 @@ fn waiting(short: &str) -> State {
 
 fn shorten(message: &str) -> String {
     let line = message.trim().lines().next().unwrap_or_default();
-    let masked = installer_spec::mask(line);
-    if masked.chars().count() <= SHOWN {
-        return masked;
+    let masked: Vec<char> = installer_spec::mask(line).chars().collect();
+    // What was tried comes first, and why it failed last.
+    let (head, tail) = (masked.get(..HEAD), masked.len().checked_sub(TAIL));
+    match (head, tail.and_then(|from| masked.get(from.max(HEAD)..))) {
+        (Some(head), Some(tail)) if masked.len() > HEAD + TAIL => {
+            head.iter().chain(&['…']).chain(tail).collect()
+        }
+        _ => masked.into_iter().collect(),
     }
-    masked.chars().take(SHOWN).chain(['…']).collect()
 }
 
 /// By the Deployment's own word. `applied` is what the server answered when it was last said.
@@ -135,28 +141,8 @@ pub(crate) fn trouble(pod: &Pod, now: Timestamp) -> Option<State> {
         .chain(&status.container_statuses);
     let mut worst = None;
     for container in containers {
-        let Some(waiting) = &container.state.waiting else {
+        let Some(state) = unwell(container) else {
             continue;
-        };
-        let state = match waiting.reason.as_str() {
-            "" | "ContainerCreating" | "PodInitializing" => continue,
-            "CrashLoopBackOff" => {
-                let ended = container.last_state.terminated.as_ref();
-                let code = ended.map_or(0, |ended| ended.exit_code);
-                let why = ended.map_or("", |ended| ended.reason.as_str());
-                let said = ended.map_or("", |ended| ended.message.as_str());
-                let message = format!("it ends with code {code} ({why}) {said}");
-                let reason = Reason::new(&waiting.reason, &message);
-                if container.restart_count >= RESTARTS_MAX {
-                    State::Failed(reason)
-                } else {
-                    State::Waiting(reason)
-                }
-            }
-            "InvalidImageName" => State::Failed(Reason::new(&waiting.reason, &waiting.message)),
-            // Tries and pauses take turns, and are the same to whoever waits.
-            "ErrImagePull" => State::Waiting(Reason::new("ImagePullBackOff", &waiting.message)),
-            _ => State::Waiting(Reason::new(&waiting.reason, &waiting.message)),
         };
         worst = match worst {
             Some(known) if known <= state => Some(known),
@@ -164,6 +150,45 @@ pub(crate) fn trouble(pod: &Pod, now: Timestamp) -> Option<State> {
         };
     }
     worst
+}
+
+/// What is wrong with one container.
+fn unwell(container: &ContainerStatus) -> Option<State> {
+    const LOOP: &str = "CrashLoopBackOff";
+    let (now, before) = (&container.state, &container.last_state);
+    let failed = |ended: &&Terminated| ended.exit_code != 0;
+    let Some(waiting) = &now.waiting else {
+        // Between two of its pauses it runs for a moment, or has just ended.
+        let just = now.terminated.as_ref().filter(failed);
+        let ended = just.or(before.terminated.as_ref().filter(failed))?;
+        let reason = Reason::new(LOOP, &ended.words());
+        let hopeless = just.is_some() && container.restart_count >= RESTARTS_MAX;
+        return match (container.ready, hopeless) {
+            (true, _) => None,
+            (false, true) => Some(State::Failed(reason)),
+            (false, false) => Some(State::Waiting(reason)),
+        };
+    };
+    let reason = Reason::new(&waiting.reason, &waiting.message);
+    match waiting.reason.as_str() {
+        "" | "ContainerCreating" | "PodInitializing" => None,
+        LOOP => {
+            let ended = before.terminated.as_ref().map(Terminated::words);
+            let reason = Reason::new(LOOP, &ended.unwrap_or_default());
+            Some(if container.restart_count >= RESTARTS_MAX {
+                State::Failed(reason)
+            } else {
+                State::Waiting(reason)
+            })
+        }
+        "InvalidImageName" => Some(State::Failed(reason)),
+        // Tries and pauses take turns, and are the same to whoever waits.
+        "ErrImagePull" => {
+            let reason = Reason::new("ImagePullBackOff", &waiting.message);
+            Some(State::Waiting(reason))
+        }
+        _ => Some(State::Waiting(reason)),
+    }
 }
 
 /// The state of one, with its pods' words where they say more than the Deployment's.

@@ -2,12 +2,13 @@
 //! fill memory.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// Counts a Deployment's versions, at it and at its ReplicaSets.
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -48,6 +49,7 @@ macro_rules! watched {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Deployment {
+    #[serde(deserialize_with = "slim")]
     pub(crate) metadata: ObjectMeta,
     pub(crate) spec: DeploymentSpec,
     pub(crate) status: DeploymentStatus,
@@ -82,12 +84,14 @@ pub(crate) struct Condition {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ReplicaSet {
+    #[serde(deserialize_with = "slim")]
     pub(crate) metadata: ObjectMeta,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Pod {
+    #[serde(deserialize_with = "slim")]
     pub(crate) metadata: ObjectMeta,
     pub(crate) status: PodStatus,
 }
@@ -135,6 +139,13 @@ pub(crate) struct Terminated {
     pub(crate) message: String,
 }
 
+impl Terminated {
+    pub(crate) fn words(&self) -> String {
+        let (code, reason, message) = (self.exit_code, &self.reason, &self.message);
+        format!("it ends with code {code} ({reason}) {message}")
+    }
+}
+
 watched!(Deployment, "apps", "deployments");
 watched!(ReplicaSet, "apps", "replicasets");
 watched!(Pod, "", "pods");
@@ -152,11 +163,35 @@ impl ReplicaSet {
     }
 }
 
-/// Drops of an object's metadata what readiness does not need.
-pub(crate) fn slim(meta: &mut ObjectMeta) {
-    meta.managed_fields = None;
-    meta.labels = None;
-    if let Some(annotations) = &mut meta.annotations {
-        annotations.retain(|name, _| name == REVISION);
+/// Reads of an object's metadata only what readiness needs: who has said which field is most of it.
+fn slim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Slim {
+        name: Option<String>,
+        uid: Option<String>,
+        resource_version: Option<String>,
+        generation: Option<i64>,
+        deletion_timestamp: Option<Time>,
+        owner_references: Option<Vec<OwnerReference>>,
+        annotations: Annotations,
     }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Annotations {
+        #[serde(rename = "deployment.kubernetes.io/revision")]
+        revision: Option<String>,
+    }
+    let slim = Slim::deserialize(deserializer)?;
+    let revision = slim.annotations.revision;
+    Ok(ObjectMeta {
+        name: slim.name,
+        uid: slim.uid,
+        resource_version: slim.resource_version,
+        generation: slim.generation,
+        deletion_timestamp: slim.deletion_timestamp,
+        owner_references: slim.owner_references,
+        annotations: revision.map(|revision| BTreeMap::from([(REVISION.to_owned(), revision)])),
+        ..ObjectMeta::default()
+    })
 }

@@ -97,6 +97,7 @@ fn the_version_before_does_not_count() {
     let applied = |uid: &str, generation| Applied {
         uid: uid.to_owned(),
         generation,
+        ending: None,
     };
     assert_eq!(rollout(&newest, Some(&applied("d-a", 2))), State::Ready);
     assert_eq!(
@@ -177,6 +178,41 @@ fn only_what_waiting_cannot_help_has_failed() {
         judged(&[waits("ContainerCreating", "", 0)]),
         Probe::Waiting(_)
     ));
+}
+
+#[test]
+fn a_container_between_two_ends_is_no_better() {
+    let ended = json!({ "terminated": { "exitCode": 3, "reason": "Error" } });
+    let status = |now: &Value, ready: bool, restarts: i64| {
+        json!({ "containerStatuses": [{
+            "restartCount": restarts, "ready": ready, "state": now, "lastState": ended,
+        }] })
+    };
+    let running = json!({ "running": {} });
+    let text = "0 of 1 ready; 1 CrashLoopBackOff (a): it ends with code 3 (Error)";
+    assert_eq!(
+        judged(&[status(&running, false, 9)]),
+        Probe::Waiting(text.to_owned())
+    );
+    assert_eq!(
+        judged(&[status(&ended, false, 1)]),
+        Probe::Waiting(text.to_owned())
+    );
+    assert_eq!(
+        judged(&[status(&ended, false, 5)]),
+        Probe::Failed(text.to_owned())
+    );
+    let ready = Probe::Waiting("0 of 1 ready; 1 starting (a)".to_owned());
+    assert_eq!(judged(&[status(&running, true, 9)]), ready);
+}
+
+#[test]
+fn a_long_message_keeps_its_beginning_and_its_end() {
+    let long = format!("pulling {} not found", "x".repeat(300));
+    let short = shorten(&long);
+    assert_eq!(short.chars().count(), HEAD + 1 + TAIL);
+    assert!(short.starts_with("pulling x") && short.ends_with("x not found"));
+    assert_eq!(shorten("a\nb"), "a");
 }
 
 #[test]

@@ -85,9 +85,11 @@ pub async fn observe(
     // Whose the others are is known once receipt and namespace are.
     lists.sort_by_key(|(kind, _)| (*kind != Kind::Secret, *kind != Kind::Namespace));
     let mut rest = Vec::new();
-    for (kind, answer) in lists {
-        let first = matches!(kind, Kind::Secret | Kind::Namespace);
-        if first {
+    for (kind, mut answer) in lists {
+        if let Answer::Refused(error) = answer {
+            answer = read_named(connection, kind, wanted, site.receipt.as_ref(), error).await?;
+        }
+        if matches!(kind, Kind::Secret | Kind::Namespace) {
             site.find_installation(connection, kind, &answer, wanted.namespace)?;
         }
         rest.push((kind, answer));
@@ -150,7 +152,8 @@ fn new_installation() -> Result<String, KubernetesError> {
 /// What one kind's list answered.
 enum Answer {
     List(Bytes),
-    /// Of a kind that may be asked for by name only.
+    /// Of the cluster's kinds a role may let us see only what has certain names.
+    Refused(RequestError),
     Named(Vec<Value>),
 }
 
@@ -168,33 +171,52 @@ async fn read_kind(
         Ok(bytes) => return Ok((kind, Answer::List(bytes))),
         Err(error) => error,
     };
-    let failed = |error| {
+    if !kind.is_namespaced() && error.code() == Some(403) {
+        return Ok((kind, Answer::Refused(error)));
+    }
+    let asked = asked("list", kind, "");
+    Err(KubernetesError::of(&connection.origin.server, asked, error))
+}
+
+/// Those of a kind that the caller wants, or that the receipt says are there.
+async fn read_named(
+    connection: &Connection,
+    kind: Kind,
+    wanted: Wanted<'_>,
+    receipt: Option<&Receipt>,
+    refused: RequestError,
+) -> Result<Answer, KubernetesError> {
+    let own = ObjectId::new(Kind::Namespace, wanted.namespace);
+    let names: BTreeSet<_> = wanted
+        .names
+        .iter()
+        .chain(receipt.into_iter().flat_map(owned))
+        .chain([&own])
+        .filter(|id| id.kind == kind)
+        .collect();
+    let gets = names
+        .iter()
+        .map(|id| connection.get(wanted.namespace, id, Extent::Whole));
+    let found: Result<Vec<_>, _> = join_all(gets).await.into_iter().collect();
+    let Ok(found) = found else {
         let asked = asked("list", kind, "");
-        KubernetesError::of(&connection.origin.server, asked, error)
+        return Err(KubernetesError::of(
+            &connection.origin.server,
+            asked,
+            refused,
+        ));
     };
-    if kind.is_namespaced() || error.code() != Some(403) {
-        return Err(failed(error));
-    }
-    // A role may let us see those of the cluster's objects alone that have our names.
-    let mut names: BTreeSet<_> = wanted.names.iter().filter(|id| id.kind == kind).collect();
-    let namespace = ObjectId::new(Kind::Namespace, wanted.namespace);
-    if kind == Kind::Namespace {
-        names.insert(&namespace);
-    }
-    if names.is_empty() {
-        return Err(failed(error));
-    }
-    let found = names.iter().map(|id| async {
-        let found = connection.get(wanted.namespace, id, Extent::Whole).await;
-        found.map_err(|_| ())
-    });
-    let found: Result<Vec<_>, ()> = join_all(found).await.into_iter().collect();
-    let found = found.map_err(|()| failed(error))?;
     let labelled = found.into_iter().flatten().filter(|object| {
         let label = labels(object).and_then(|labels| labels.get(label::SITE));
         label.and_then(Value::as_str) == Some(wanted.site)
     });
-    Ok((kind, Answer::Named(labelled.collect())))
+    Ok(Answer::Named(labelled.collect()))
+}
+
+/// What completed runs left, and what one that did not end has made.
+fn owned(receipt: &Receipt) -> impl Iterator<Item = &ObjectId> {
+    let pending = receipt.pending.iter().flat_map(|p| &p.owned.objects);
+    receipt.owned.objects.iter().chain(pending)
 }
 
 fn labels(object: &Value) -> Option<&serde_json::Map<String, Value>> {
@@ -379,6 +401,7 @@ fn each(
             objects.iter().cloned().for_each(&mut item);
             Ok(())
         }
+        Answer::Refused(_) => Ok(()),
     }
 }
 
@@ -389,10 +412,7 @@ async fn look_up(
     site: &mut Site<'_>,
 ) -> Result<(), KubernetesError> {
     let mut known: BTreeSet<_> = site.objects.keys().collect();
-    if let Some(receipt) = &site.receipt {
-        known.extend(&receipt.owned.objects);
-        known.extend(receipt.pending.iter().flat_map(|p| &p.owned.objects));
-    }
+    known.extend(site.receipt.iter().flat_map(owned));
     let mut missing: BTreeMap<Kind, BTreeSet<&ObjectId>> = BTreeMap::new();
     for id in wanted.names.iter().filter(|id| !known.contains(id)) {
         missing.entry(id.kind).or_default().insert(id);
@@ -461,3 +481,6 @@ async fn find(
     .map_err(|error| failed(RequestError::Answer(error)))?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;
