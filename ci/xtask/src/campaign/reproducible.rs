@@ -36,11 +36,18 @@ pub(super) fn perform(
             (build("022")?, build("077")?)
         }
         Length::Long => {
+            // Somebody may commit while the first is built.
+            let mut git = Command::new("git");
+            git.args(["-C", repository.root.as_str(), "rev-parse", "HEAD"]);
+            let commit = git.output().context("cannot ask git")?.stdout;
+            let commit = String::from_utf8(commit).context("git writes plain text")?;
             let build = |name: &str, umask: &str| {
                 let clone = folder.join(name);
                 let from = repository.root.as_str();
                 let mut git = Command::new("git");
                 run(git.args(["clone", "--quiet", from, clone.as_str()]))?;
+                let mut git = Command::new("git");
+                run(git.args(["-C", clone.as_str(), "checkout", "--quiet", commit.trim()]))?;
                 let (target, output) = (clone.join("target"), folder.join(umask));
                 let digests = image_build(&clone, &target, &output, &Platform::ALL, umask);
                 // Two of them may be more than the disk has.
