@@ -114,8 +114,8 @@ pub(crate) fn world(
 pub(crate) async fn lease(seen: &OnCluster) -> Result<Option<Lock>, CommandError> {
     let uname = rustix::system::uname();
     let machine = uname.nodename().to_string_lossy();
-    // Two runs on one machine are told apart by the lock in its files.
-    let holder = format!("{machine}, user {}", rustix::process::getuid().as_raw());
+    // A process of this machine that is no more holds nothing.
+    let holder = format!("{machine}/{}", std::process::id());
     let taken = Lock::acquire(&seen.connection, &seen.observed.facts.namespace, &holder).await;
     taken.map_err(|error| match error {
         LockError::Held { .. } => CommandError::from_error(Exit::Locked, &error)

@@ -309,10 +309,7 @@ mod tests {
 
     fn apply(kind: Kind, name: &str) -> Action {
         Action::Kubernetes(KubernetesAction::Apply {
-            object: Object {
-                id: ObjectId::new(kind, name),
-                value: json!({}),
-            },
+            object: Object::new(ObjectId::new(kind, name), &json!({})),
             secrets: BTreeMap::new(),
         })
     }

@@ -33,7 +33,7 @@ struct Judged {
 
 #[derive(Debug, Serialize)]
 struct Account {
-    account: String,
+    name: String,
     denied: usize,
     allowed: Vec<Right>,
 }
@@ -66,10 +66,10 @@ pub(super) async fn run(arguments: &args::Rights, context: &Context) -> Result<E
         workloads: Vec::new(),
     };
     let forbidden = workload_rights(profile);
-    for account in workload_accounts(profile) {
+    for name in workload_accounts(profile) {
         let subject = Subject::ServiceAccount {
             namespace: site.data.as_str(),
-            name: &account,
+            name: &name,
         };
         let answers = review(&connection, subject, &forbidden).await?;
         let allowed = forbidden.iter().zip(&answers);
@@ -78,7 +78,7 @@ pub(super) async fn run(arguments: &args::Rights, context: &Context) -> Result<E
             .map(|(right, _)| right.clone())
             .collect();
         told.workloads.push(Account {
-            account,
+            name,
             denied: answers.len() - allowed.len(),
             allowed,
         });
@@ -144,7 +144,7 @@ fn text(told: &Told) -> String {
         line(mark, format!("you: no right to {}", words(&one.right)));
     }
     for account in &told.workloads {
-        let name = &account.account;
+        let name = &account.name;
         if account.allowed.is_empty() {
             line(
                 "ok  ",

@@ -221,16 +221,22 @@ fn claim(inputs: &Inputs<'_>, name: &str) -> super::Object {
     inputs.object(Kind::PersistentVolumeClaim, name, &claim)
 }
 
+/// What one Secret holds: all of its data, and what those of its values are that are made elsewhere.
+#[derive(Default)]
+struct Home {
+    data: BTreeMap<String, Value>,
+    secrets: BTreeMap<String, SecretName>,
+}
+
 /// One Secret for each service: its configuration, and the secrets that it is the home of.
 fn secrets(inputs: &Inputs<'_>, containers: &[Container]) -> Vec<Rendered> {
-    let mut homes: BTreeMap<String, (BTreeMap<String, Value>, BTreeMap<String, SecretName>)> =
-        BTreeMap::new();
+    let mut homes: BTreeMap<String, Home> = BTreeMap::new();
     for container in containers {
         if let Some(config) = &container.config {
             let name = config.path.file_name().unwrap_or_default();
-            let (data, _) = homes.entry(container.service.clone()).or_default();
+            let home = homes.entry(container.service.clone()).or_default();
             let text = workload::base64(config.contents.as_bytes());
-            data.insert(name.to_owned(), text.into());
+            home.data.insert(name.to_owned(), text.into());
         }
     }
     for (purpose, version) in inputs.secrets {
@@ -238,22 +244,25 @@ fn secrets(inputs: &Inputs<'_>, containers: &[Container]) -> Vec<Rendered> {
             purpose: purpose.clone(),
             version: *version,
         };
-        let home = secret_home(inputs.profile, purpose);
-        let (data, names) = homes.entry(home).or_default();
-        data.insert(name.to_string(), Value::Null);
-        names.insert(name.to_string(), name);
+        let home = homes
+            .entry(secret_home(inputs.profile, purpose))
+            .or_default();
+        home.data.insert(name.to_string(), Value::Null);
+        home.secrets.insert(name.to_string(), name);
     }
-    let render = |(name, (data, secrets)): (String, (BTreeMap<_, _>, BTreeMap<_, _>))| {
+    let render = |(name, home): (String, Home)| {
         // A typed Secret has no place for a value that is made elsewhere.
         let secret = json!({
             "apiVersion": Kind::Secret.api_version(),
             "kind": Kind::Secret.name(),
             "metadata": { "labels": inputs.labels(&name) },
             "type": "Opaque",
-            "data": data,
+            "data": home.data,
         });
-        let object = inputs.object(Kind::Secret, &name, &secret);
-        Rendered { object, secrets }
+        Rendered {
+            object: inputs.object(Kind::Secret, &name, &secret),
+            secrets: home.secrets,
+        }
     };
     homes.into_iter().map(render).collect()
 }
