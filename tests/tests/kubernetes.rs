@@ -1,7 +1,12 @@
 //! A site in a real cluster: made, left alone, changed, and taken away level by level.
 
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use e2e::cluster::Cluster;
-use e2e::{DEMO, INSTALL};
+use e2e::shipped::run;
+use e2e::{DEMO, INSTALL, Output, wait_until};
 use serde_json::json;
 
 /// One cluster for all of it: starting one takes longer than what is done in it.
@@ -12,6 +17,11 @@ fn a_site_lives_in_a_cluster() {
     a_change_touches_what_it_is_about(&cluster);
     what_is_not_ours_is_never_touched(&cluster);
     each_level_of_removal_leaves_what_it_says(&cluster);
+    a_run_that_is_killed_is_finished_by_the_next(&cluster);
+    a_run_waits_for_nobody_who_holds_the_lock(&cluster);
+    an_api_server_that_goes_away_is_waited_for(&cluster);
+    the_roles_that_are_printed_are_enough_and_no_more(&cluster);
+    what_is_wrong_is_told(&cluster);
 }
 
 fn a_site_is_made_hardened_and_then_left_alone(cluster: &Cluster) {
@@ -99,7 +109,7 @@ fn what_is_not_ours_is_never_touched(cluster: &Cluster) {
     cluster.kubectl(&["create", "namespace", "stakeout-twin"]);
     let site = cluster.site("twin", DEMO);
     let output = site.run(INSTALL).expect(4);
-    assert!(output.stdout.contains("foreign-object"), "{output:#?}");
+    assert!(told(&output).contains("foreign-object"), "{output:#?}");
     cluster.kubectl(&["delete", "namespace", "stakeout-twin"]);
 
     // Somebody's own thing, with labels that were copied from ours.
@@ -162,4 +172,201 @@ fn each_level_of_removal_leaves_what_it_says(cluster: &Cluster) {
     assert_eq!(cluster.objects("leaves"), Vec::<String>::new());
     let nothing = site.run(&["uninstall", "--yes", "--output", "json"]);
     assert_eq!(nothing.expect(0).json()["result"], "unchanged");
+}
+
+/// Everything that a run said.
+fn told(output: &Output) -> String {
+    format!("{}{}", output.stdout, output.stderr)
+}
+
+/// What a site looks like from outside: its objects, without what differs between installations.
+fn shape(cluster: &Cluster, site: &str) -> Vec<String> {
+    cluster.objects(site)
+}
+
+const QUICK: &[&str] = &["install", "--yes", "--no-verify"];
+const REMOVE: &[&str] = &["uninstall", "--data", "--yes"];
+
+/// Killed after every so manieth effect; `STAKEOUT_CRASH_STEP=1` takes all.
+fn a_run_that_is_killed_is_finished_by_the_next(cluster: &Cluster) {
+    let step = std::env::var("STAKEOUT_CRASH_STEP").ok();
+    let step = step.and_then(|step| step.parse().ok()).unwrap_or(9);
+    let site = cluster.site("crash", DEMO);
+    site.run(QUICK).expect(0);
+    let whole = shape(cluster, "crash");
+    site.run(REMOVE).expect(0);
+    let nothing = shape(cluster, "crash");
+    assert_eq!(nothing, Vec::<String>::new());
+    let (mut killed_in_install, mut killed_in_removal) = (0, 0);
+    for effects in (1..200).step_by(step) {
+        let killed = site.is_killed_after(QUICK, effects);
+        site.run(QUICK).expect(0);
+        assert_eq!(shape(cluster, "crash"), whole, "after {effects} effects");
+        let again = site.run(&["plan"]);
+        assert_eq!(again.code, Some(0), "{again:#?}");
+        let removal = site.is_killed_after(REMOVE, effects);
+        site.run(REMOVE).expect(0);
+        assert_eq!(
+            shape(cluster, "crash"),
+            nothing,
+            "after {effects} effects of removal"
+        );
+        killed_in_install += u32::from(killed);
+        killed_in_removal += u32::from(removal);
+        if !killed && !removal {
+            break;
+        }
+    }
+    assert!(killed_in_install >= 2, "{killed_in_install}");
+    assert!(killed_in_removal >= 2, "{killed_in_removal}");
+}
+
+fn a_run_waits_for_nobody_who_holds_the_lock(cluster: &Cluster) {
+    let site = cluster.site("locked", DEMO);
+    site.run(QUICK).expect(0);
+    let now = cluster.get("stakeout-locked", &["lease/stakeout-run"]);
+    let mut lease = now;
+    let time = run(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.000000Z"]));
+    lease["spec"]["holderIdentity"] = "elsewhere/1".into();
+    lease["spec"]["leaseDurationSeconds"] = 30.into();
+    lease["spec"]["acquireTime"] = time.clone().into();
+    lease["spec"]["renewTime"] = time.into();
+    let file = site.folder().join("lease.json");
+    fs::write(&file, lease.to_string()).unwrap();
+    cluster.kubectl(&["replace", "--filename", file.as_str()]);
+    let other = site.run(REMOVE).expect(8);
+    assert!(told(&other).contains("elsewhere/1"), "{other:#?}");
+    cluster.kubectl(&[
+        "delete",
+        "lease",
+        "stakeout-run",
+        "--namespace",
+        "stakeout-locked",
+    ]);
+    site.run(REMOVE).expect(0);
+}
+
+fn an_api_server_that_goes_away_is_waited_for(cluster: &Cluster) {
+    let site = cluster.site("away", DEMO);
+    let run = site
+        .command(QUICK)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    cluster.component("restart", "apiserver");
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Whatever it was doing, it ends well or says that the same command goes on.
+    let code = output.status.code();
+    assert!(
+        [Some(0), Some(6), Some(7), Some(10)].contains(&code),
+        "{code:?} {said}"
+    );
+    site.run(QUICK).expect(0);
+    site.run(&["plan"]).expect(0);
+    site.run(REMOVE).expect(0);
+}
+
+fn the_roles_that_are_printed_are_enough_and_no_more(cluster: &Cluster) {
+    let mut site = cluster.site("granted", DEMO);
+    cluster.kubectl(&[
+        "create",
+        "serviceaccount",
+        "robot",
+        "--namespace",
+        "default",
+    ]);
+    let roles = site
+        .run(&["rights", "--role-for", "default:robot"])
+        .expect(0);
+    let file = site.folder().join("roles.json");
+    fs::write(&file, roles.stdout).unwrap();
+    cluster.kubectl(&["apply", "--filename", file.as_str()]);
+    let token = cluster.kubectl(&["create", "token", "robot", "--namespace", "default"]);
+    let kubeconfig = site.folder().join("kubeconfig");
+    fs::copy(cluster.kubeconfig(), &kubeconfig).unwrap();
+    let set = |words: &[&str]| {
+        let mut all = vec!["config", "--kubeconfig", kubeconfig.as_str()];
+        all.extend(words);
+        cluster.kubectl(&all)
+    };
+    set(&["set-credentials", "robot", "--token", &token]);
+    set(&["set-context", "--current", "--user", "robot"]);
+    site.set("KUBECONFIG", kubeconfig.as_str());
+    site.run(&["rights"]).expect(0);
+    site.run(INSTALL).expect(0);
+    site.run(&["status"]).expect(0);
+    site.run(&["plan"]).expect(0);
+
+    // A right that is taken away is named, with what it is about.
+    cluster.kubectl(&[
+        "delete",
+        "rolebinding",
+        "stakeout-granted-installer",
+        "--namespace",
+        "stakeout-granted",
+    ]);
+    let refused = site.run(INSTALL).expect(9);
+    assert!(told(&refused).contains("list"), "{refused:#?}");
+    // An account of the site that may do more than nothing is found.
+    site.set("KUBECONFIG", cluster.kubeconfig().as_str());
+    cluster.kubectl(&[
+        "create",
+        "rolebinding",
+        "wide",
+        "--namespace",
+        "stakeout-granted",
+        "--clusterrole=view",
+        "--serviceaccount=stakeout-granted:agent",
+    ]);
+    let wide = site.run(&["rights"]).expect(4);
+    assert!(
+        wide.stdout.contains("service account agent may list pods"),
+        "{wide:#?}"
+    );
+    site.run(REMOVE).expect(0);
+}
+
+fn what_is_wrong_is_told(cluster: &Cluster) {
+    // More than the node has.
+    let cameras: Vec<_> = (0..200)
+        .map(|n| format!("{{ name: c{n}, test: scene }}"))
+        .collect();
+    let many = format!(
+        "cameras: [ {} ]\nstorage: {{ quota: 1GiB }}\n",
+        cameras.join(", ")
+    );
+    let site = cluster.site("many", &many);
+    let refused = site.run(INSTALL).expect(4);
+    assert!(told(&refused).contains("isolation: group"), "{refused:#?}");
+    assert_eq!(cluster.objects("many"), Vec::<String>::new());
+
+    // An image that nobody has: why, and not for ten minutes.
+    let mut site = cluster.site("imageless", DEMO);
+    site.set("STAKEOUT_REGISTRY", "127.0.0.1:9");
+    let mut run = site
+        .command(QUICK)
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let namespace = "stakeout-imageless";
+    let waits = || {
+        let pods = cluster.get(namespace, &["pods"]);
+        pods.to_string().contains("ImagePullBackOff")
+    };
+    wait_until(Duration::from_secs(120), "the image is not there", waits);
+    let doctor = site.run(&["doctor"]).expect(4);
+    assert!(told(&doctor).contains("ImagePull"), "{doctor:#?}");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    site.run(REMOVE).expect(0);
+
+    // No cluster at all, and one that nobody knows.
+    let mut site = cluster.site("nowhere", DEMO);
+    site.run(&["plan", "--context", "nobody"]).expect(2);
+    site.set("KUBECONFIG", "/nonexistent");
+    site.set("HOME", "/nonexistent");
+    site.run(&["plan"]).expect(10);
 }

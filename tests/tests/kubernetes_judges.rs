@@ -1,6 +1,8 @@
 //! What others say of the objects that we render: kube-score of their hardness, cyclonus of who may
 //! talk to whom. Neither needs a cluster.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;

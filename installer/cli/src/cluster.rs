@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
-use installer_engine::{CameraAccess, Logins, VaultAccess};
+use installer_engine::{CameraAccess, Logins, VaultAccess, World};
 use installer_kubernetes::{
     Choice, Forward, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster,
     Wanted as Look, connect, observe,
@@ -122,6 +122,26 @@ pub(crate) async fn lease(seen: &OnCluster) -> Result<Option<Lock>, CommandError
             .hint("wait until it has ended; a run that was killed is forgotten after 30 s"),
         LockError::Cluster(error) => error.into(),
     })
+}
+
+/// The lock of a site whose namespace was not there: makes it, and sees that nobody else has
+/// installed the site meanwhile.
+pub(crate) async fn first_lease(
+    seen: &OnCluster,
+    world: &mut KubernetesWorld,
+) -> Result<Option<Lock>, CommandError> {
+    world.make_home().await?;
+    let held = lease(seen).await?;
+    match world.read_receipt().await? {
+        None => Ok(held),
+        Some(receipt) => {
+            let message = format!(
+                "another run has installed site `{}` meanwhile",
+                receipt.site
+            );
+            Err(CommandError::new(Exit::Locked, message).hint("run the same command again"))
+        }
+    }
 }
 
 /// Every object as a file of its own.

@@ -21,6 +21,7 @@ mod target;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
 use crate::args::Arguments;
 use crate::context::Context;
@@ -34,8 +35,11 @@ fn main() -> ExitCode {
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("invariant: no other provider was installed before");
+    // Requests that fail are told by those who asked, in words of their own.
+    let filter = EnvFilter::try_from_env("STAKEOUT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("error,kube_client=off"));
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("STAKEOUT_LOG"))
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
     let arguments = Arguments::parse();

@@ -135,6 +135,11 @@ impl KubernetesWorld {
         self.primitives.count()
     }
 
+    /// Makes the site's namespace, in which its lock and its receipt lie.
+    pub async fn make_home(&mut self) -> Result<(), EffectError> {
+        self.site.apply(&self.home).await.map(drop)
+    }
+
     /// Keeps what later steps have to know of one that is done.
     fn note(&mut self, action: &KubernetesAction, done: Done) {
         match (action, done) {

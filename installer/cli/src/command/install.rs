@@ -22,7 +22,7 @@ use crate::output::{Output, Printer};
 use crate::peers::{Peers, peers};
 use crate::progress::Progress;
 use crate::site::{MayAsk, Site};
-use crate::target::{Seen, Survey};
+use crate::target::{AnyWorld, Seen, Survey};
 
 /// More proofs at once than this would measure each other.
 const PROOFS_AT_ONCE: usize = 16;
@@ -130,8 +130,8 @@ pub(super) async fn carry_out(
     }
 
     let _locks = lock(site, &survey)?;
-    let lease = lease(&survey.seen).await?;
-    let changed = change(site, logins, proof, context).await;
+    let mut lease = lease(&survey.seen).await?;
+    let changed = change(site, logins, proof, &mut lease, context).await;
     if let Some(lease) = lease {
         lease.release().await;
     }
@@ -150,6 +150,7 @@ async fn change(
     site: &Site,
     logins: Logins,
     proof: ProofOptions,
+    lease: &mut Option<Lease>,
     context: &Context,
 ) -> Result<Exit, CommandError> {
     // Whatever was true before the lock may have been another run's half.
@@ -171,6 +172,11 @@ async fn change(
     context.catch_interrupt();
     let progress = Progress::new(context.printer);
     let mut world = site.world(context, logins.clone(), &survey);
+    if let (Seen::Kubernetes(seen), AnyWorld::Kubernetes(world), None) =
+        (&survey.seen, &mut world, &lease)
+    {
+        *lease = cluster::first_lease(seen, world).await?;
+    }
     let mut away = Away::default();
     let mut report = |event: Event| {
         away.see(&event, &survey);
