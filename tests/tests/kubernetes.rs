@@ -1,5 +1,7 @@
 //! A site in a real cluster: made, left alone, changed, and taken away level by level.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -190,7 +192,7 @@ const REMOVE: &[&str] = &["uninstall", "--data", "--yes"];
 /// Killed after every so manieth effect; `STAKEOUT_CRASH_STEP=1` takes all.
 fn a_run_that_is_killed_is_finished_by_the_next(cluster: &Cluster) {
     let step = std::env::var("STAKEOUT_CRASH_STEP").ok();
-    let step = step.and_then(|step| step.parse().ok()).unwrap_or(9);
+    let step = step.and_then(|step| step.parse().ok()).unwrap_or(11);
     let site = cluster.site("crash", DEMO);
     site.run(QUICK).expect(0);
     let whole = shape(cluster, "crash");
@@ -356,7 +358,7 @@ fn what_is_wrong_is_told(cluster: &Cluster) {
         let pods = cluster.get(namespace, &["pods"]);
         pods.to_string().contains("ImagePullBackOff")
     };
-    wait_until(Duration::from_secs(120), "the image is not there", waits);
+    wait_until(Duration::from_mins(2), "the image is not there", waits);
     let doctor = site.run(&["doctor"]).expect(4);
     assert!(told(&doctor).contains("ImagePull"), "{doctor:#?}");
     run.kill().unwrap();

@@ -167,7 +167,8 @@ fn admission(inputs: &Inputs<'_>, containers: &[Container]) -> [super::Object; 2
     ]
 }
 
-/// A lost node's pods count until it is back or gone, so there may be two of each for a while.
+/// A lost node's pods count until it is back or gone, so there may be two of each for a while; and
+/// what was asked for and not made counts until the cluster looks again, minutes later.
 fn quota(inputs: &Inputs<'_>, containers: &[Container]) -> super::Object {
     let mut quota: ResourceQuota = manifest(include_str!(
         "../../../../manifests/kubernetes/resource-quota.yaml"
@@ -182,7 +183,10 @@ fn quota(inputs: &Inputs<'_>, containers: &[Container]) -> super::Object {
         hard.insert(what.to_owned(), Quantity(count.to_string()));
     };
     limit("pods", 2 * containers.len() + 4);
-    limit("persistentvolumeclaims", claims(inputs.profile).len());
+    limit(
+        "persistentvolumeclaims",
+        2 * claims(inputs.profile).len() + 2,
+    );
     inputs.object(Kind::ResourceQuota, "site", &quota)
 }
 
