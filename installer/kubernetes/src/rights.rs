@@ -25,24 +25,31 @@ pub enum Subject<'a> {
     },
 }
 
-/// Whether each of these is allowed, in their order.
+/// Whether each of these is allowed, in their order; nothing where we may not ask about others.
 pub async fn review(
     connection: &Connection,
     subject: Subject<'_>,
     rights: &[Right],
-) -> Result<Vec<bool>, KubernetesError> {
-    stream::iter(rights)
+) -> Result<Option<Vec<bool>>, KubernetesError> {
+    let answers = stream::iter(rights)
         .map(|right| ask(connection, subject, right))
         .buffered(AT_ONCE)
-        .try_collect()
-        .await
+        .try_collect::<Vec<_>>();
+    match answers.await {
+        Ok(answers) => Ok(Some(answers)),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        Err(source) => Err(KubernetesError::Read {
+            what: "who may do what".to_owned(),
+            source: source.into(),
+        }),
+    }
 }
 
 async fn ask(
     connection: &Connection,
     subject: Subject<'_>,
     right: &Right,
-) -> Result<bool, KubernetesError> {
+) -> Result<bool, kube::Error> {
     let (resource, subresource) = match right.resource.split_once('/') {
         Some((resource, sub)) => (resource, Some(sub.to_owned())),
         None => (right.resource.as_str(), None),
@@ -89,9 +96,5 @@ async fn ask(
             api.create(&options, &review).await.map(|done| done.status)
         }
     };
-    let status = answer.map_err(|source| KubernetesError::Read {
-        what: format!("whether {} {} is allowed", right.verb, right.resource),
-        source: source.into(),
-    })?;
-    Ok(status.is_some_and(|status| status.allowed))
+    Ok(answer?.is_some_and(|status| status.allowed))
 }
