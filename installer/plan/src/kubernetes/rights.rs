@@ -94,7 +94,8 @@ pub fn installer_rights(profile: &Profile) -> Vec<Right> {
     list.inside("apps", "replicasets", &["list", "watch"]);
     list.inside("", "pods", &["get", "list", "watch"]);
     list.inside("", "pods/log", &["get"]);
-    list.inside("", "pods/portforward", &["create"]);
+    // By WebSocket it is asked for with GET, by SPDY with POST.
+    list.inside("", "pods/portforward", &["get", "create"]);
     list.inside("", "events", &["list"]);
     list.inside(
         "coordination.k8s.io",
@@ -128,7 +129,7 @@ pub fn workload_rights(profile: &Profile) -> Vec<Right> {
         list.inside(group, resource, &CHANGES);
     }
     list.inside("", "pods/exec", &["create"]);
-    list.inside("", "pods/portforward", &["create"]);
+    list.inside("", "pods/portforward", &["get", "create"]);
     list.inside("", "serviceaccounts/token", &["create"]);
     list.everywhere("", "nodes");
     list.everywhere("", "secrets");
