@@ -341,7 +341,11 @@ fn what_is_wrong_is_told(cluster: &Cluster) {
 
     // An image that nobody has: why, and not for ten minutes.
     let mut site = cluster.site("imageless", DEMO);
-    site.set("STAKEOUT_REGISTRY", "127.0.0.1:9");
+    // The node looks for images of any registry in its own, by their paths.
+    site.set(
+        "STAKEOUT_REGISTRY",
+        &format!("{}/nowhere", cluster.registry()),
+    );
     let mut run = site
         .command(QUICK)
         .stderr(Stdio::null())
