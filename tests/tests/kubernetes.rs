@@ -11,7 +11,8 @@ use e2e::shipped::run;
 use e2e::{DEMO, INSTALL, Output, wait_until};
 use serde_json::json;
 
-/// One cluster for all of it: starting one takes longer than what is done in it.
+/// One cluster for all of it, with which whatever is left goes: starting one, and removing a namespace
+/// from it, takes longer than what is done.
 #[test]
 fn a_site_lives_in_a_cluster() {
     let cluster = Cluster::start();
@@ -61,8 +62,6 @@ fn a_site_is_made_hardened_and_then_left_alone(cluster: &Cluster) {
     let status = site.run(&["status", "--output", "json"]).expect(0).json();
     assert_eq!(status["cameras"][0]["receiving"], true, "{status}");
     site.run(&["doctor"]).expect(0);
-    site.run(&["uninstall", "--data", "--yes"]).expect(0);
-    assert_eq!(cluster.objects("calm"), Vec::<String>::new());
 }
 
 fn a_change_touches_what_it_is_about(cluster: &Cluster) {
@@ -104,7 +103,6 @@ fn a_change_touches_what_it_is_about(cluster: &Cluster) {
             .any(|name| name.contains("three"))
     );
     assert_eq!(of(&before, "vault"), of(&pods(), "vault"));
-    site.run(&["uninstall", "--data", "--yes"]).expect(0);
 }
 
 fn what_is_not_ours_is_never_touched(cluster: &Cluster) {
@@ -115,7 +113,7 @@ fn what_is_not_ours_is_never_touched(cluster: &Cluster) {
     cluster.kubectl(&["delete", "namespace", "stakeout-twin"]);
 
     // Somebody's own thing, with labels that were copied from ours.
-    site.run(INSTALL).expect(0);
+    site.run(QUICK).expect(0);
     let found = cluster.get("stakeout-twin", &["deployment/vault"]);
     let installation = found["metadata"]["labels"]["stakeout.installation"]
         .as_str()
@@ -140,7 +138,6 @@ fn what_is_not_ours_is_never_touched(cluster: &Cluster) {
     site.run(&["uninstall", "--data", "--yes"]).expect(0);
     let left = cluster.get("stakeout-twin", &["configmap/theirs"]);
     assert_eq!(left["metadata"]["name"], "theirs");
-    cluster.kubectl(&["delete", "namespace", "stakeout-twin"]);
 }
 
 fn each_level_of_removal_leaves_what_it_says(cluster: &Cluster) {
@@ -215,7 +212,6 @@ fn a_run_that_is_killed_is_finished_by_the_next(cluster: &Cluster) {
     }
     assert!(killed_in_install >= 2, "{killed_in_install}");
     assert!(killed_in_removal >= 2, "{killed_in_removal}");
-    site.run(REMOVE).expect(0);
 }
 
 fn a_run_waits_for_nobody_who_holds_the_lock(cluster: &Cluster) {
@@ -240,7 +236,7 @@ fn a_run_waits_for_nobody_who_holds_the_lock(cluster: &Cluster) {
         "--namespace",
         "stakeout-locked",
     ]);
-    site.run(REMOVE).expect(0);
+    site.run(&["uninstall", "--yes"]).expect(0);
 }
 
 fn an_api_server_that_goes_away_is_waited_for(cluster: &Cluster) {
@@ -262,7 +258,6 @@ fn an_api_server_that_goes_away_is_waited_for(cluster: &Cluster) {
     );
     site.run(QUICK).expect(0);
     site.run(&["plan"]).expect(0);
-    site.run(REMOVE).expect(0);
 }
 
 fn the_roles_that_are_printed_are_enough_and_no_more(cluster: &Cluster) {
@@ -322,7 +317,6 @@ fn the_roles_that_are_printed_are_enough_and_no_more(cluster: &Cluster) {
         wide.stdout.contains("service account agent may list pods"),
         "{wide:#?}"
     );
-    site.run(REMOVE).expect(0);
 }
 
 fn what_is_wrong_is_told(cluster: &Cluster) {
@@ -362,7 +356,6 @@ fn what_is_wrong_is_told(cluster: &Cluster) {
     assert!(told(&doctor).contains("ImagePull"), "{doctor:#?}");
     run.kill().unwrap();
     run.wait().unwrap();
-    site.run(REMOVE).expect(0);
 
     // No cluster at all, and one that nobody knows.
     let mut site = cluster.site("nowhere", DEMO);

@@ -8,6 +8,7 @@ use installer_docker::{Connection, DockerError, DockerObserved, DockerWorld};
 use installer_engine::{EffectError, ErrorKind, Probe, World};
 use installer_host::{HostWorld, Observed};
 use installer_kubernetes::{KubernetesObserved, KubernetesWorld};
+use installer_plan::docker::Ownership;
 use installer_plan::{Action, CameraFact, Condition, Receipt, SecretFact};
 use installer_render::Layout;
 use installer_spec::TargetChoice;
@@ -175,8 +176,12 @@ impl Seen {
                 let disk = seen.observed.facts.disk;
                 disk.map_or(0, |disk| disk.footage_bytes)
             }
-            // The vault knows, and is asked by those who need it.
-            Self::Kubernetes(_) => 0,
+            // As much as may lie in the claims: what does, only the vault knows.
+            Self::Kubernetes(seen) => {
+                let objects = seen.observed.facts.objects.values();
+                let ours = objects.filter(|fact| fact.ownership == Ownership::Ours);
+                ours.filter_map(|fact| fact.storage_bytes).sum()
+            }
         }
     }
 

@@ -85,7 +85,7 @@ async fn remove(place: &Place, level: Level, context: &Context) -> Result<Exit, 
     let seen = place.look().await?;
     let plan = place.plan(level, &seen);
     context.printer.note(&show(&plan));
-    consent(level, seen.footage_bytes(), context)?;
+    consent(level, place.target, seen.footage_bytes(), context)?;
     context.catch_interrupt();
     let progress = Progress::new(context.printer);
     let mut world = crate::site::world(site, data, context, Logins::new(), &seen);
@@ -101,6 +101,10 @@ async fn remove(place: &Place, level: Level, context: &Context) -> Result<Exit, 
         seen.footage_bytes()
     };
     let text = match footage.as_slice() {
+        [] if place.target == Target::Kubernetes && level < Level::Data => format!(
+            "Site {site} is gone; its footage stays in the claims of namespace {data} (up to {}).",
+            human_bytes(bytes)
+        ),
         [] => format!("Site {site} is gone."),
         folders => {
             let folders: Vec<_> = folders.iter().map(|folder| folder.as_str()).collect();
@@ -237,11 +241,19 @@ fn locate(context: &Context) -> Result<Place, CommandError> {
 }
 
 /// Footage that goes is asked for by size, and typed.
-fn consent(level: Level, footage_bytes: u64, context: &Context) -> Result<(), CommandError> {
+fn consent(
+    level: Level,
+    target: Target,
+    footage_bytes: u64,
+    context: &Context,
+) -> Result<(), CommandError> {
     if level < Level::Data {
         return context.confirm("Take the site away? Footage stays.");
     }
-    let size = human_bytes(footage_bytes);
+    let mut size = human_bytes(footage_bytes);
+    if target == Target::Kubernetes {
+        size = format!("up to {size}");
+    }
     let question = format!("Delete {size} of footage for good?");
     if context.yes || !context.can_ask {
         return context.confirm(&question);
