@@ -48,19 +48,27 @@ pub(crate) fn read_private(path: &Utf8Path) -> Result<Vec<u8>, SecretError> {
         let mut file = File::open(&path)?;
         let metadata = file.metadata()?;
         let handed = metadata.uid() != rustix::process::geteuid().as_raw();
-        let strangers = if handed { 0o037 } else { 0o077 };
         let mut data = Vec::new();
         file.read_to_end(&mut data)?;
-        Ok((metadata.permissions().mode() & strangers, data))
+        Ok((
+            is_seen_by_others(metadata.permissions().mode(), handed),
+            data,
+        ))
     };
-    let (strangers, data) = match read() {
+    let (seen, data) = match read() {
         Ok(found) => found,
         Err(source) => return Err(SecretError::Read { path, source }),
     };
-    if strangers != 0 {
+    if seen {
         return Err(SecretError::Readable { path });
     }
     Ok(data)
+}
+
+/// `handed`: the file is another's.
+fn is_seen_by_others(mode: u32, handed: bool) -> bool {
+    let others = if handed { 0o037 } else { 0o077 };
+    mode & others != 0
 }
 
 fn read_text(path: &Utf8Path) -> Result<String, SecretError> {
@@ -135,6 +143,19 @@ mod tests {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         read_secret(&path)
+    }
+
+    #[test]
+    fn the_group_may_read_what_another_handed_over() {
+        for (mode, handed, seen) in [
+            (0o400, false, false),
+            (0o440, false, true),
+            (0o440, true, false),
+            (0o460, true, true),
+            (0o444, true, true),
+        ] {
+            assert_eq!(is_seen_by_others(mode, handed), seen, "{mode:o} {handed}");
+        }
     }
 
     #[test]
