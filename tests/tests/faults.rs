@@ -281,12 +281,19 @@ fn a_proof_that_nobody_waits_for_ends_at_once() {
 }
 
 #[test]
-fn another_target_is_refused_by_name() {
+fn a_target_that_is_not_here_is_told() {
     let site = Site::new(&DEMO.replacen(
         "cameras",
         "version: 1\nsite: far\ntarget: kubernetes\ncameras",
         1,
     ));
-    let ran = site.run(&["plan"]).expect(10);
-    assert!(ran.stderr.contains("kubernetes"), "{}", ran.stderr);
+    let ran = site
+        .command(&["plan"])
+        .env_remove("KUBECONFIG")
+        .env("HOME", site.folder())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(10), "{told}");
+    assert!(told.contains("no cluster is configured"), "{told}");
 }
