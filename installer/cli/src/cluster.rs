@@ -3,24 +3,21 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
-use installer_engine::{CameraAccess, Logins, VaultAccess, World};
+use installer_engine::{Logins, World};
 use installer_kubernetes::{
-    Choice, Forward, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster,
-    Wanted as Look, connect, observe,
+    Choice, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Wanted as Look,
+    connect, observe,
 };
 use installer_plan::docker::ImageFact;
 use installer_plan::kubernetes::{self, KubernetesFacts};
-use installer_render::docker::{AGENT_PORT, Component, ROOT, VAULT_PORT};
+use installer_render::RenderedFile;
+use installer_render::docker::Component;
 use installer_render::kubernetes::{Site as Objects, namespace};
-use installer_render::{Layout, RenderedFile, agent_of};
-use installer_spec::{Keeper, Profile};
-use url::Url;
+use installer_spec::Profile;
 
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::images::{self, ImagePlaces};
-use crate::peers::{Peers, base};
-use crate::site::Site;
 use crate::target::OnCluster;
 
 /// What is looked for.
@@ -159,63 +156,6 @@ pub(crate) fn manifests(site: &Objects) -> Vec<RenderedFile> {
         }
     };
     objects.chain(workloads).map(file).collect()
-}
-
-/// The way to agents and vault, through the API server.
-pub(crate) async fn peers(site: &Site, seen: &OnCluster) -> Result<Peers, CommandError> {
-    let secret = |purpose: &str| {
-        let found = seen.observed.secret(purpose).map(str::to_owned);
-        found.ok_or_else(|| {
-            let message = format!("the cluster has no secret `{purpose}` of the site");
-            CommandError::new(Exit::Internal, message)
-        })
-    };
-    let namespace = &seen.observed.facts.namespace;
-    let open = async |service: &str, port: u16| {
-        Forward::open(&seen.connection, namespace, service, port)
-            .await
-            .map_err(|error| CommandError::from_error(Exit::Internal, &error))
-    };
-    let mut forwards = Vec::new();
-    let vault = match site.profile.storage.keeper {
-        Keeper::Agent => None,
-        Keeper::Vault => {
-            let forward = open("vault", VAULT_PORT).await?;
-            let url = Url::parse(&format!("https://{}/", forward.address()))
-                .expect("invariant: a literal URL");
-            forwards.push(forward);
-            Some(VaultAccess {
-                url,
-                token: secret("vault-admin-token")?,
-                integrations: !site.profile.events.is_empty(),
-            })
-        }
-    };
-    let layout = Layout::with_control(ROOT);
-    let mut agents = BTreeMap::new();
-    let mut cameras = Vec::new();
-    for camera in &site.profile.cameras {
-        let service = agent_of(&site.profile, camera);
-        let agent = match agents.get(&service) {
-            Some(url) => Url::clone(url),
-            None => {
-                let forward = open(&service, AGENT_PORT).await?;
-                let url = base(forward.address());
-                agents.insert(service.clone(), url.clone());
-                forwards.push(forward);
-                url
-            }
-        };
-        cameras.push(CameraAccess {
-            camera: camera.name.clone(),
-            agent,
-            token: secret(&format!("{service}-token"))?,
-            vault: vault.clone(),
-            trust: seen.observed.trust.clone(),
-            folder: layout.agent_data(&service).join(&camera.name),
-        });
-    }
-    Ok(Peers::in_cluster(cameras, forwards))
 }
 
 impl From<KubernetesError> for CommandError {

@@ -1,9 +1,10 @@
 //! The way to the agents and the vault of an installed site, wherever they run.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 
-use installer_docker::Forward;
-use installer_engine::{CameraAccess, VaultAccess};
+use installer_engine::{CameraAccess, Forward, VaultAccess};
 use installer_host::read_secret;
 use installer_plan::Plan;
 use installer_render::docker::{AGENT_PORT, ROOT, VAULT_PORT};
@@ -11,41 +12,16 @@ use installer_render::{Layout, agent_of};
 use installer_spec::{Camera, Keeper};
 use url::Url;
 
-use crate::cluster;
 use crate::error::{CommandError, Exit};
 use crate::site::Site;
-use crate::target::{OnEngine, Seen};
+use crate::target::{OnCluster, OnEngine, Seen};
 
 /// Held for as long as the site is talked to.
 #[derive(Debug)]
 pub(crate) struct Peers {
     /// In the profile's order.
     pub(crate) cameras: Vec<CameraAccess>,
-    _forwards: Forwards,
-}
-
-/// Ways in that close when this goes.
-#[derive(Debug)]
-enum Forwards {
-    None,
-    Engine {
-        _all: Vec<Forward>,
-    },
-    Cluster {
-        _all: Vec<installer_kubernetes::Forward>,
-    },
-}
-
-impl Peers {
-    pub(crate) fn in_cluster(
-        cameras: Vec<CameraAccess>,
-        all: Vec<installer_kubernetes::Forward>,
-    ) -> Self {
-        Self {
-            cameras,
-            _forwards: Forwards::Cluster { _all: all },
-        }
-    }
+    _forwards: Vec<Forward>,
 }
 
 /// Opens the way to everything that `plan` has made.
@@ -53,11 +29,11 @@ pub(crate) async fn peers(site: &Site, plan: &Plan, seen: &Seen) -> Result<Peers
     match seen {
         Seen::Host(_) => on_host(site, plan),
         Seen::Docker(seen) => on_engine(site, seen).await,
-        Seen::Kubernetes(seen) => cluster::peers(site, seen).await,
+        Seen::Kubernetes(seen) => in_cluster(site, seen).await,
     }
 }
 
-pub(crate) fn base(address: SocketAddr) -> Url {
+fn base(address: SocketAddr) -> Url {
     Url::parse(&format!("http://{address}/")).expect("invariant: a literal URL")
 }
 
@@ -93,33 +69,56 @@ fn on_host(site: &Site, plan: &Plan) -> Result<Peers, CommandError> {
     let cameras: Result<_, CommandError> = site.profile.cameras.iter().map(access).collect();
     Ok(Peers {
         cameras: cameras?,
-        _forwards: Forwards::None,
+        _forwards: Vec::new(),
     })
 }
 
 pub(crate) async fn on_engine(site: &Site, seen: &OnEngine) -> Result<Peers, CommandError> {
     let name = &site.profile.site;
-    let secret = |purpose: &str| {
-        seen.observed
-            .secret(purpose)
-            .map(str::to_owned)
-            .ok_or_else(|| {
-                let message =
-                    format!("secret `{purpose}` is not in the control folder of the site");
-                CommandError::new(Exit::Internal, message)
-            })
-    };
-    let open = async |service: &str, program: &str, port: u16| {
+    let secret = |purpose: &str| seen.observed.secret(purpose).map(str::to_owned);
+    let open = async |service: &str, port: u16| {
         let container = installer_plan::docker::object_name(name, service);
-        Forward::open(&seen.connection, &container, program, port)
-            .await
-            .map_err(|error| CommandError::from_error(Exit::Internal, &error))
+        let program = match service {
+            "vault" => "stakeout-vault",
+            _ => "stakeout-agent",
+        };
+        installer_docker::forward(&seen.connection, &container, program, port).await
+    };
+    through(site, seen.observed.trust.as_ref(), secret, open).await
+}
+
+/// The way through the API server.
+pub(crate) async fn in_cluster(site: &Site, seen: &OnCluster) -> Result<Peers, CommandError> {
+    let namespace = &seen.observed.facts.namespace;
+    let secret = |purpose: &str| seen.observed.secret(purpose).map(str::to_owned);
+    let open = async |service: &str, port: u16| {
+        installer_kubernetes::forward(&seen.connection, namespace, service, port).await
+    };
+    through(site, seen.observed.trust.as_ref(), secret, open).await
+}
+
+/// Containers are reached by ways of their own, `open`ed by service and port.
+async fn through(
+    site: &Site,
+    trust: Option<&String>,
+    secret: impl Fn(&str) -> Option<String>,
+    open: impl AsyncFn(&str, u16) -> io::Result<Forward>,
+) -> Result<Peers, CommandError> {
+    let secret = |purpose: &str| {
+        secret(purpose).ok_or_else(|| {
+            let message = format!("the site has no secret `{purpose}`");
+            CommandError::new(Exit::Internal, message)
+        })
+    };
+    let open = async |service: &str, port: u16| {
+        let opened = open(service, port).await;
+        opened.map_err(|error| CommandError::from_error(Exit::Internal, &error))
     };
     let mut forwards = Vec::new();
     let vault = match site.profile.storage.keeper {
         Keeper::Agent => None,
         Keeper::Vault => {
-            let forward = open("vault", "stakeout-vault", VAULT_PORT).await?;
+            let forward = open("vault", VAULT_PORT).await?;
             let url = Url::parse(&format!("https://{}/", forward.address()))
                 .expect("invariant: a literal URL");
             forwards.push(forward);
@@ -132,28 +131,30 @@ pub(crate) async fn on_engine(site: &Site, seen: &OnEngine) -> Result<Peers, Com
     };
     let layout = Layout::with_control(ROOT);
     let mut cameras = Vec::new();
-    let mut agents = std::collections::BTreeMap::new();
+    let mut agents: BTreeMap<String, Url> = BTreeMap::new();
     for camera in &site.profile.cameras {
         let service = agent_of(&site.profile, camera);
-        if !agents.contains_key(&service) {
-            let forward = open(&service, "stakeout-agent", AGENT_PORT).await?;
-            agents.insert(service.clone(), base(forward.address()));
-            forwards.push(forward);
-        }
+        let agent = match agents.get(&service) {
+            Some(url) => url.clone(),
+            None => {
+                let forward = open(&service, AGENT_PORT).await?;
+                let url = base(forward.address());
+                agents.insert(service.clone(), url.clone());
+                forwards.push(forward);
+                url
+            }
+        };
         cameras.push(CameraAccess {
             camera: camera.name.clone(),
-            agent: agents
-                .get(&service)
-                .cloned()
-                .expect("invariant: inserted above"),
+            agent,
             token: secret(&format!("{service}-token"))?,
             vault: vault.clone(),
-            trust: seen.observed.trust.clone(),
+            trust: trust.cloned(),
             folder: layout.agent_data(&service).join(&camera.name),
         });
     }
     Ok(Peers {
         cameras,
-        _forwards: Forwards::Engine { _all: forwards },
+        _forwards: forwards,
     })
 }

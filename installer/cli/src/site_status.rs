@@ -12,7 +12,6 @@ use installer_render::kubernetes::Kind;
 use serde::Serialize;
 
 use crate::access::{self, AccessReport};
-use crate::cluster;
 use crate::error::CommandError;
 use crate::peers::{self, Peers};
 use crate::site::Site;
@@ -248,7 +247,7 @@ pub(crate) async fn in_cluster(site: &Site, seen: &OnCluster) -> Result<SiteRepo
     let receipt = facts.receipt.as_ref();
     let installed = !services.is_empty() && receipt.is_some();
     let mut said = Said::default();
-    if installed && let Ok(peers) = cluster::peers(site, seen).await {
+    if installed && let Ok(peers) = peers::in_cluster(site, seen).await {
         said = ask(&peers, facts.certificates.services.get("vault")).await;
     }
     Ok(SiteReport {

@@ -1,65 +1,32 @@
-//! A local address that leads into a container: each connection is a `pipe` that runs there.
-//!
-//! It works wherever the engine is, needs no published port, and ends with the installer.
-
-use std::net::{Ipv4Addr, SocketAddr};
+//! The way into a container, wherever its engine is: each connection is a `pipe` that runs there.
 
 use bollard::Docker;
 use bollard::exec::{CreateExecOptions, StartExecResults};
 use futures::StreamExt;
+use installer_engine::Forward;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 
 use crate::connect::Connection;
 
-/// Held for as long as connections may be made.
-#[derive(Debug)]
-pub struct Forward {
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Forward {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Forward {
-    /// Leads to `port` on the loopback address of `container`, through `program pipe` there.
-    pub async fn open(
-        connection: &Connection,
-        container: &str,
-        program: &str,
-        port: u16,
-    ) -> std::io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let docker = connection.docker.clone();
-        let (container, program) = (container.to_owned(), program.to_owned());
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (docker, container) = (docker.clone(), container.clone());
-                let command = vec![
-                    program.clone(),
-                    "pipe".to_owned(),
-                    format!("127.0.0.1:{port}"),
-                ];
-                tokio::spawn(async move {
-                    // The peer sees a connection that ends; its own error says what it wanted.
-                    if let Err(error) = carry(&docker, &container, command, stream).await {
-                        tracing::debug!("pipe into {container}: {error}");
-                    }
-                });
-            }
-        });
-        Ok(Self { address, task })
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
+/// Leads to `port` on the loopback address of `container`, through `program pipe` there.
+pub async fn forward(
+    connection: &Connection,
+    container: &str,
+    program: &str,
+    port: u16,
+) -> std::io::Result<Forward> {
+    let (docker, container) = (connection.docker.clone(), container.to_owned());
+    let command = vec![
+        program.to_owned(),
+        "pipe".to_owned(),
+        format!("127.0.0.1:{port}"),
+    ];
+    Forward::open(format!("port {port} of {container}"), move |stream| {
+        let (docker, container, command) = (docker.clone(), container.clone(), command.clone());
+        async move { carry(&docker, &container, command, stream).await }
+    })
+    .await
 }
 
 async fn carry(

@@ -20,6 +20,6 @@ mod world;
 pub use connect::{Connection, Origin, connect};
 pub use error::DockerError;
 pub use explain::{Explanation, explain};
-pub use forward::Forward;
+pub use forward::forward;
 pub use observe::{DockerObserved, NoWayBack, Wanted, WantedImage, observe, read_engine};
 pub use world::{AgentImage, DockerWorld, SiteOnEngine};

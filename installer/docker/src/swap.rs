@@ -10,7 +10,7 @@ use installer_render::SecretName;
 use installer_render::docker::AGENT_PORT;
 use url::Url;
 
-use crate::forward::Forward;
+use crate::forward::forward;
 use crate::world::DockerWorld;
 
 /// Both containers are there; the second has not run yet.
@@ -133,7 +133,7 @@ impl DockerWorld {
             })
             .max_by_key(|(version, _)| *version)?
             .1;
-        let forward = Forward::open(self.connection(), container, "stakeout-agent", AGENT_PORT);
+        let forward = forward(self.connection(), container, "stakeout-agent", AGENT_PORT);
         let forward = forward.await.ok()?;
         let url = Url::parse(&format!("http://{}/", forward.address()))
             .expect("invariant: a literal URL");

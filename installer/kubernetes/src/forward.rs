@@ -1,59 +1,29 @@
-//! A local address that leads into a pod, through the API server: each connection asks anew which pod
+//! The way into a pod, through the API server: each connection asks anew which pod
 //! is ready, so that it outlives a rollout.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
+use installer_engine::Forward;
 use installer_plan::docker::label;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 
 use crate::connect::Connection;
 
-/// Held for as long as connections may be made.
-#[derive(Debug)]
-pub struct Forward {
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Forward {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Forward {
-    /// Leads to `port` of whichever pod of `service` is ready.
-    pub async fn open(
-        connection: &Connection,
-        namespace: &str,
-        service: &str,
-        port: u16,
-    ) -> std::io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
-        let service = service.to_owned();
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (pods, service) = (pods.clone(), service.clone());
-                tokio::spawn(async move {
-                    // The peer sees a connection that ends; its own error says what it wanted.
-                    if let Err(error) = carry(&pods, &service, port, stream).await {
-                        tracing::debug!("way to port {port} of `{service}`: {error}");
-                    }
-                });
-            }
-        });
-        Ok(Self { address, task })
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
+/// Leads to `port` of whichever pod of `service` is ready.
+pub async fn forward(
+    connection: &Connection,
+    namespace: &str,
+    service: &str,
+    port: u16,
+) -> std::io::Result<Forward> {
+    let pods: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
+    let service = service.to_owned();
+    Forward::open(format!("port {port} of `{service}`"), move |stream| {
+        let (pods, service) = (pods.clone(), service.clone());
+        async move { carry(&pods, &service, port, stream).await }
+    })
+    .await
 }
 
 async fn carry(

@@ -28,7 +28,7 @@ pub use cluster::read_cluster;
 pub use connect::{Choice, Connection, Origin, Requests, connect};
 pub use error::KubernetesError;
 pub use explain::{Explanation, PodExplanation, explain};
-pub use forward::Forward;
+pub use forward::forward;
 pub use lock::{Lock, LockError};
 pub use observe::{KubernetesObserved, Wanted, observe};
 pub use request::{Asked, Cause, Refusal, RequestError};

@@ -10,13 +10,13 @@ use installer_plan::kubernetes::{
     StorageClassFact, applied_digest, namespace, objects, plan, plan_uninstall,
 };
 use installer_plan::{
-    Action, CertificateFact, CertificateFacts, Plan, Promise, Receipt, SecretFact, digest_of, show,
+    Action, CertificateFact, CertificateFacts, Plan, Promise, SecretFact, digest_of, show,
 };
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Kind, ObjectId};
 use installer_spec::{Profile, TargetChoice};
 
-use crate::{check_golden, profiles};
+use crate::{check_golden, profiles, receipt_of};
 
 const FOLDER: &str = "/etc/stakeout";
 
@@ -161,18 +161,7 @@ fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
     }
     objects.retain(|id, _| !gone.contains(id));
     facts.objects = objects;
-    facts.receipt = Some(Receipt {
-        format: 1,
-        site: plan.site.clone(),
-        target: plan.target.clone(),
-        revision: 1,
-        installer: "0.1.0".into(),
-        owned: plan.owned.clone(),
-        pending: None,
-        previous_images: BTreeMap::new(),
-        rates: BTreeMap::new(),
-        verified: None,
-    });
+    facts.receipt = Some(receipt_of(plan));
     facts
 }
 

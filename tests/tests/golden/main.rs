@@ -197,6 +197,22 @@ fn every_profile_plans_for_an_engine_as_its_golden_text_says() {
     }
 }
 
+/// What a run that did all of a plan leaves.
+fn receipt_of(plan: &installer_plan::Plan) -> Receipt {
+    Receipt {
+        format: 1,
+        site: plan.site.clone(),
+        target: plan.target.clone(),
+        revision: 1,
+        installer: "0.1.0".into(),
+        owned: plan.owned.clone(),
+        pending: None,
+        previous_images: BTreeMap::new(),
+        rates: BTreeMap::new(),
+        verified: None,
+    }
+}
+
 /// The facts that a host shows after every step of a plan was done.
 fn after(plan: &installer_plan::Plan, before: &Facts) -> Facts {
     let mut facts = before.clone();
@@ -288,18 +304,7 @@ fn after(plan: &installer_plan::Plan, before: &Facts) -> Facts {
             _ => {}
         }
     }
-    facts.receipt = Some(Receipt {
-        format: 1,
-        site: plan.site.clone(),
-        target: plan.target.clone(),
-        revision: 1,
-        installer: "0.1.0".into(),
-        owned: plan.owned.clone(),
-        pending: None,
-        previous_images: BTreeMap::new(),
-        rates: BTreeMap::new(),
-        verified: None,
-    });
+    facts.receipt = Some(receipt_of(plan));
     facts
 }
 
