@@ -352,6 +352,9 @@ fn deadline(condition: &Condition) -> Duration {
         | Condition::Stopped {
             deadline_seconds, ..
         }
+        | Condition::Released {
+            deadline_seconds, ..
+        }
         | Condition::SupervisorAnswers { deadline_seconds }
         | Condition::SupervisorGone { deadline_seconds } => *deadline_seconds,
     };

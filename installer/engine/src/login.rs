@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 
 use camino::Utf8Path;
-use installer_render::{login_key, login_variable};
+use installer_render::{chart_secret, login_key, login_variable};
 use installer_spec::{
     Broker, Camera, Catalogue, Credentials, Database, EventSink, Login, Profile, Provider, Source,
 };
@@ -56,7 +56,13 @@ pub fn resolve_logins(
         }) => Some(("catalogue-login".to_owned(), credentials)),
         _ => None,
     };
-    for (purpose, credentials) in storage.into_iter().chain(catalogue).chain(events) {
+    let charts = profile.charts.iter().flat_map(|chart| {
+        let purpose = |name: &String| chart_secret(&chart.name, name);
+        let secrets = chart.secrets.iter();
+        secrets.map(move |(name, credentials)| (purpose(name), credentials))
+    });
+    let all = storage.into_iter().chain(catalogue).chain(events);
+    for (purpose, credentials) in all.chain(charts) {
         if let Some(key) = login_key(&purpose) {
             let login = resolve(&key, credentials, folder, ask);
             logins.insert(key, login);

@@ -416,6 +416,7 @@ impl World for HostWorld {
                 None => Probe::Waiting("it has not read its services".to_owned()),
             },
             Condition::Container { .. }
+            | Condition::Released { .. }
             | Condition::RolledOut { .. }
             | Condition::Gone { .. }
             | Condition::All { .. } => Probe::Failed("a host has no containers".to_owned()),

@@ -45,6 +45,7 @@ pub struct Connection {
     pub origin: Origin,
     /// `v1.34.4`
     pub version: String,
+    pub(crate) choice: Choice,
     pub(crate) requests: Requests,
 }
 
@@ -113,6 +114,7 @@ pub async fn connect(choice: &Choice) -> Result<Connection, KubernetesError> {
         client,
         origin,
         version: String::new(),
+        choice: choice.clone(),
         requests: Requests::default(),
     };
     connection.version = read_version(&connection).await?;

@@ -117,6 +117,14 @@ impl Site {
                     .await?;
                 Ok(Done::Else)
             }
+            KubernetesAction::Release { release, labels } => {
+                self.release(release, labels).await?;
+                Ok(Done::Else)
+            }
+            KubernetesAction::RemoveRelease { name, namespace } => {
+                self.remove_release(name, namespace).await?;
+                Ok(Done::Else)
+            }
         }
     }
 
@@ -134,7 +142,7 @@ impl Site {
     }
 
     /// Another write is done.
-    fn count(&self) {
+    pub(crate) fn count(&self) {
         self.primitives.clone().done();
     }
 
@@ -175,6 +183,25 @@ impl Site {
             return Err(error);
         }
         Ok(applied)
+    }
+
+    /// Says something of an object in a namespace of a chart, which is ours as a whole.
+    pub(crate) async fn say_in(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+        value: &Value,
+    ) -> Result<(), EffectError> {
+        let applied = self
+            .connection
+            .apply(namespace, id, value, Force::Yes)
+            .await;
+        applied.map_err(|error| {
+            let asked = asked("patch", id.kind, &id.name);
+            self.failed(&format!("apply `{id}` in `{namespace}`"), asked, error)
+        })?;
+        self.count();
+        Ok(())
     }
 
     async fn metadata(&self, id: &ObjectId) -> Result<Option<Value>, EffectError> {

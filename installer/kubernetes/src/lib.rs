@@ -19,6 +19,7 @@ mod observe;
 mod pace;
 mod readiness;
 mod receipt;
+mod release;
 mod request;
 mod rights;
 mod watch;

@@ -17,6 +17,7 @@ use crate::gone::probe_gone;
 use crate::lock::lease_path;
 use crate::pace::{Pace, perform_all};
 use crate::receipt;
+use crate::release;
 use crate::request::{Applied, Asked};
 use crate::watch::Watches;
 
@@ -66,7 +67,9 @@ fn deed(action: &Action) -> Option<(Deed, ObjectId)> {
         KubernetesAction::IssueCertificate { secret, .. } => {
             Some((Deed::Issue, ObjectId::new(Kind::Secret, secret)))
         }
-        KubernetesAction::MakeAuthority { .. } => None,
+        KubernetesAction::MakeAuthority { .. }
+        | KubernetesAction::Release { .. }
+        | KubernetesAction::RemoveRelease { .. } => None,
     }
 }
 
@@ -278,6 +281,9 @@ impl World for KubernetesWorld {
                 watches.probe(names, &self.applied)
             }
             Condition::Gone { objects, .. } => probe_gone(&self.site, objects).await,
+            Condition::Released { namespace, .. } => {
+                release::probe(&self.site.connection, namespace).await
+            }
             Condition::All { of } => {
                 let probes = of.iter().map(|condition| Box::pin(self.probe(condition)));
                 worst(join_all(probes).await)

@@ -47,6 +47,17 @@ impl Finding {
     }
 }
 
+/// Charts have no place on a single machine.
+pub(crate) fn charts_elsewhere(profile: &Profile) -> Option<Finding> {
+    let first = profile.charts.first()?;
+    Some(Finding::new(
+        Severity::Error,
+        "charts-cluster",
+        format!("chart `{}` is for a cluster, and this is none", first.name),
+        "install with `--target kubernetes`, or take `charts` out",
+    ))
+}
+
 pub(crate) fn login_missing(key: &str, reason: &str) -> Finding {
     let variable = login_variable(key);
     Finding::new(

@@ -269,6 +269,12 @@ pub enum Condition {
         objects: BTreeSet<ObjectId>,
         deadline_seconds: u64,
     },
+    /// Every workload in the namespace of a release runs what was last said of it.
+    Released {
+        name: String,
+        namespace: String,
+        deadline_seconds: u64,
+    },
     /// Each of these; they are waited for at the same time.
     All {
         of: Vec<Self>,

@@ -57,6 +57,9 @@ pub struct Owned {
     /// Objects of a cluster.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub objects: BTreeSet<ObjectId>,
+    /// Helm releases, each with its namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub releases: BTreeMap<String, String>,
     /// ID of the image in force, by component.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,

@@ -12,7 +12,7 @@ use url::Url;
 use vault_api::{AccountConfig, Identity, TlsConfig, VaultConfig};
 
 use crate::access::public;
-use crate::secret::SecretOrigin;
+use crate::secret::{SecretOrigin, chart_secret};
 use crate::store::{catalogue, integrations, provider, store_secrets};
 
 /// User name with which the test camera is watched.
@@ -126,6 +126,11 @@ pub fn secret_purposes(profile: &Profile) -> BTreeMap<String, SecretOrigin> {
         }
     }
     purposes.extend(store_secrets(profile));
+    for chart in &profile.charts {
+        for name in chart.secrets.keys() {
+            purposes.insert(chart_secret(&chart.name, name), SecretOrigin::Login);
+        }
+    }
     purposes
 }
 

@@ -20,6 +20,9 @@ pub use configuration::{
     RenderedFile, Role, TEST_CAMERA_USER, agent_of, camera_secret, secret_purposes, service_names,
 };
 pub use layout::{Layout, SecretName};
-pub use secret::{SERVICE_USER, SecretOrigin, base_of, login_key, login_name, login_variable};
+pub use secret::{
+    SERVICE_USER, SecretOrigin, base_of, chart_login, chart_secret, login_key, login_name,
+    login_variable,
+};
 pub use store::{Store, stores};
 pub use unit::{RenderError, UnitContext, render_unit};

@@ -63,6 +63,9 @@ pub fn login_key(purpose: &str) -> Option<String> {
         return Some("catalogue.credentials".to_owned());
     }
     let login = purpose.strip_suffix("-login")?;
+    if let Some((chart, name)) = chart_login(purpose) {
+        return Some(format!("charts.{chart}.{name}"));
+    }
     if let Some(camera) = login.strip_prefix("camera-") {
         return Some(camera.to_owned());
     }
@@ -70,6 +73,18 @@ pub fn login_key(purpose: &str) -> Option<String> {
     let number = broker.or_else(|| login.strip_prefix("amqp-"))?;
     let index = number.parse::<usize>().ok()?.checked_sub(1)?;
     Some(event_login(index))
+}
+
+/// Chart and name of a login that a chart is given.
+pub fn chart_login(purpose: &str) -> Option<(&str, &str)> {
+    let rest = purpose.strip_prefix("chart-")?.strip_suffix("-login")?;
+    // No name has an underscore.
+    rest.split_once('_')
+}
+
+/// Purpose of such a login.
+pub fn chart_secret(chart: &str, name: &str) -> String {
+    format!("chart-{chart}_{name}-login")
 }
 
 pub(crate) fn event_login(index: usize) -> String {
@@ -88,7 +103,8 @@ pub fn login_name(key: &str) -> String {
 /// The variable that holds a login which would be asked for.
 pub fn login_variable(key: &str) -> String {
     let key = key.strip_suffix(".credentials").unwrap_or(key);
-    let words = key.to_uppercase().replace(['-', '['], "_").replace(']', "");
+    let words = key.to_uppercase();
+    let words = words.replace(['-', '[', '.'], "_").replace(']', "");
     format!("STAKEOUT_LOGIN_{words}")
 }
 
@@ -103,6 +119,11 @@ mod tests {
             ("s3-secret-key", "storage.credentials", "STORAGE"),
             ("catalogue-login", "catalogue.credentials", "CATALOGUE"),
             ("amqp-2-login", "events[1].credentials", "EVENTS_1"),
+            (
+                "chart-hub_its-mqtt-login",
+                "charts.hub.its-mqtt",
+                "CHARTS_HUB_ITS_MQTT",
+            ),
         ] {
             assert_eq!(login_key(purpose).as_deref(), Some(key));
             assert_eq!(login_variable(key), format!("STAKEOUT_LOGIN_{variable}"));

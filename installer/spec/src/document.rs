@@ -6,6 +6,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 
 use crate::access::AccessDocument;
+use crate::charts::ChartDocument;
 use crate::profile::{
     Broker, Camera, Catalogue, Credentials, Database, EventSink, Isolation, Keeper, Profile,
     Provider, Record, Source, Storage, TargetChoice, TestSource, When,
@@ -52,6 +53,9 @@ pub(crate) struct Document {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AccessDocument")]
     access: Option<AccessDocument>,
+    /// Helm charts that are installed beside the site; in a cluster only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    charts: Vec<ChartDocument>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -147,7 +151,7 @@ pub(crate) struct ListDocument {
 /// one of them as a mapping.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged, rename = "Credentials")]
-enum CredentialsDocument {
+pub(crate) enum CredentialsDocument {
     Reference(
         #[schemars(regex(pattern = "^(ask|env: *[A-Za-z_][A-Za-z0-9_]*|file: *\\S.*)$"))] String,
     ),
@@ -157,7 +161,7 @@ enum CredentialsDocument {
 
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "LoginFile")]
-struct FileDocument {
+pub(crate) struct FileDocument {
     /// `user:password`, or the user on the first line and the password on the second.
     #[schemars(length(min = 1), example = &"gate.login")]
     file: String,
@@ -165,7 +169,7 @@ struct FileDocument {
 
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "LoginVariable")]
-struct EnvironmentDocument {
+pub(crate) struct EnvironmentDocument {
     /// The variable holds `user:password`.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"), example = &"GATE_LOGIN")]
     env: String,
@@ -447,6 +451,7 @@ impl From<&Profile> for Document {
             catalogue: CatalogueDocument::from(&profile.catalogue),
             events: profile.events.iter().map(EventDocument::from).collect(),
             access: profile.access.as_ref().map(AccessDocument::from),
+            charts: profile.charts.iter().map(ChartDocument::from).collect(),
         }
     }
 }
@@ -587,7 +592,7 @@ impl From<&Camera> for CameraDocument {
     }
 }
 
-fn credentials_document(credentials: &Credentials) -> Option<CredentialsDocument> {
+pub(crate) fn credentials_document(credentials: &Credentials) -> Option<CredentialsDocument> {
     match credentials {
         Credentials::File(path) => Some(CredentialsDocument::File(FileDocument {
             file: path.to_string(),

@@ -22,6 +22,7 @@ pub(crate) const PROFILE: Keys = Keys {
         "catalogue",
         "events",
         "access",
+        "charts",
     ],
     later: &[],
 };
@@ -112,7 +113,12 @@ pub(crate) const ACME: Keys = Keys {
     known: &["directory", "email", "ca_file"],
     later: &[],
 };
-pub(crate) const ALL: [Keys; 11] = [
+pub(crate) const CHART: Keys = Keys {
+    owner: "an entry of `charts`",
+    known: &["name", "chart", "version", "values", "secrets"],
+    later: &[],
+};
+pub(crate) const ALL: [Keys; 12] = [
     PROFILE,
     AGENTS,
     CAMERA,
@@ -124,6 +130,7 @@ pub(crate) const ALL: [Keys; 11] = [
     ACCESS,
     TLS,
     ACME,
+    CHART,
 ];
 
 /// Columns of a CSV list.
@@ -193,6 +200,7 @@ mod tests {
             (ACCESS, vec!["Access"]),
             (TLS, vec!["OwnCertificate", "AcmeCertificate"]),
             (ACME, vec!["Acme"]),
+            (CHART, vec!["Chart"]),
         ] {
             let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();
             assert_eq!(keys(&names), known, "{names:?}");

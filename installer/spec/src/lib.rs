@@ -4,6 +4,7 @@
 //! message ever holds a password. It must not know any target. Start at [`Profile`] and [`parse`].
 
 mod access;
+mod charts;
 mod check;
 mod diagnostic;
 mod document;
@@ -22,8 +23,8 @@ pub use edit::{EditError, add_camera, remove_camera};
 pub use lists::{Lists, MemoryLists};
 pub use mask::mask;
 pub use profile::{
-    Access, AccessTls, Acme, Agents, Broker, Camera, Catalogue, Credentials, Database, EventSink,
-    Isolation, Keeper, Login, MongoAddress, Profile, Provider, Record, S3, Source, Storage,
-    TargetChoice, TestSource, When,
+    Access, AccessTls, Acme, Agents, Broker, Camera, Catalogue, Chart, ChartSource, Credentials,
+    Database, EventSink, Isolation, Keeper, Login, MongoAddress, Profile, Provider, Record, S3,
+    Source, Storage, TargetChoice, TestSource, When,
 };
 pub use units::{format_bytes, format_duration, parse_bytes, parse_duration};

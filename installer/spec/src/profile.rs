@@ -1,12 +1,13 @@
 //! A camera site as its owner wants it: the checked form of the file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use url::Url;
 
 /// One site; every default is filled in and every reference resolved.
@@ -23,6 +24,8 @@ pub struct Profile {
     pub events: Vec<EventSink>,
     /// Absent, the vault is reached from the site's own machine only.
     pub access: Option<Access>,
+    /// In file order; names are unique. Only a cluster takes any.
+    pub charts: Vec<Chart>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,6 +253,27 @@ pub enum Broker {
         url: Url,
         credentials: Option<Credentials>,
     },
+}
+
+/// A Helm chart that is installed beside the site, in a namespace of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chart {
+    /// The release's name: `[a-z0-9]` and inner dashes. With the site's it names the namespace.
+    pub name: String,
+    pub source: ChartSource,
+    /// What the chart is told, besides what it is told of the site.
+    pub values: Map<String, Value>,
+    /// Logins that it finds in a Secret, by the name that they have there.
+    pub secrets: BTreeMap<String, Credentials>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChartSource {
+    /// A folder or an archive, absolute or relative to the profile's folder.
+    Path(Utf8PathBuf),
+    /// `oci://HOST/PATH` and the version there.
+    Registry { reference: String, version: String },
 }
 
 /// Where people and other machines reach the vault.

@@ -6,8 +6,8 @@ use camino::Utf8Path;
 use installer_plan::docker::{ImageFact, ImageStanding, Ownership};
 use installer_plan::host::Level;
 use installer_plan::kubernetes::{
-    Cluster, KubernetesAction, KubernetesFacts, NodeFact, ObjectFact, Room, Signs,
-    StorageClassFact, applied_digest, namespace, objects, plan, plan_uninstall,
+    Cluster, DIGEST_LABEL, KubernetesAction, KubernetesFacts, NodeFact, ObjectFact, ReleaseFact,
+    Room, Signs, StorageClassFact, applied_digest, namespace, objects, plan, plan_uninstall,
 };
 use installer_plan::{
     Action, CertificateFact, CertificateFacts, Plan, Promise, SecretFact, digest_of, show,
@@ -34,7 +34,7 @@ fn demo() -> Profile {
 }
 
 /// Three nodes of 8 CPUs that run little, and a registry with this release.
-fn bare_cluster(site: &str) -> KubernetesFacts {
+pub(crate) fn bare_cluster(site: &str) -> KubernetesFacts {
     let node = |name: &str| {
         let fact = NodeFact {
             platform: "linux/amd64".into(),
@@ -93,15 +93,17 @@ fn bare_cluster(site: &str) -> KubernetesFacts {
         receipt: None,
         rotate: BTreeSet::new(),
         cameras: BTreeMap::new(),
+        charts: BTreeMap::new(),
+        releases: BTreeMap::new(),
     }
 }
 
-fn planned(profile: &Profile, facts: &KubernetesFacts) -> Plan {
+pub(crate) fn planned(profile: &Profile, facts: &KubernetesFacts) -> Plan {
     plan(profile, Utf8Path::new(FOLDER), facts, Promise::Whole).unwrap()
 }
 
 /// The facts that a cluster shows after every step of a plan was done.
-fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
+pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
     let mut facts = before.clone();
     let mut objects = facts.objects.clone();
     let mut made = |id: ObjectId, applied| {
@@ -156,6 +158,21 @@ fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
             }
             KubernetesAction::Delete { id, .. } => {
                 gone.insert(id);
+            }
+            KubernetesAction::Release { release, labels } => {
+                let before = facts.releases.get(&release.name);
+                let fact = ReleaseFact {
+                    namespace: release.namespace.clone(),
+                    revision: before.map_or(1, |fact| fact.revision + 1),
+                    status: "deployed".into(),
+                    digest: labels.get(DIGEST_LABEL).cloned(),
+                    ready: true,
+                    claims: BTreeSet::new(),
+                };
+                facts.releases.insert(release.name.clone(), fact);
+            }
+            KubernetesAction::RemoveRelease { name, .. } => {
+                facts.releases.remove(name);
             }
         }
     }

@@ -56,6 +56,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("installer-image", &["vault-api"]),
+    ("installer-helm", &["installer-spec"]),
     (
         "installer-docker",
         &[
@@ -72,6 +73,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "installer-kubernetes",
         &[
             "installer-engine",
+            "installer-helm",
             "installer-image",
             "installer-pki",
             "installer-plan",

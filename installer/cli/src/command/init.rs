@@ -62,6 +62,7 @@ pub(super) async fn run(arguments: args::Init, context: &Context) -> Result<Exit
         cameras: wanted.iter().map(|one| one.camera.clone()).collect(),
         storage: storage(&arguments)?,
         access: None,
+        charts: Vec::new(),
         catalogue: Catalogue::Sqlite,
         events: Vec::new(),
     };

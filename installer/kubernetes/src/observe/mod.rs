@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use camino::Utf8Path;
 use futures::future::{join, join_all};
 use installer_engine::{Logins, certificate, secret};
 use installer_plan::Receipt;
@@ -30,6 +31,7 @@ use crate::list::{Labelled, each_item};
 use crate::managed::{applied, has_applied, shared};
 use crate::readiness::{Deployment, State, rollout};
 use crate::receipt;
+use crate::release;
 use crate::request::{Extent, RequestError, asked};
 
 /// Up to this many objects of a kind are looked up by name; of more a list is cheaper.
@@ -41,6 +43,8 @@ pub struct Wanted<'a> {
     pub site: &'a str,
     /// Absent, only what is there is read, which is enough to take it away.
     pub profile: Option<&'a Profile>,
+    /// The profile's: relative paths in it start there.
+    pub folder: &'a Utf8Path,
     pub logins: &'a Logins,
     pub namespace: &'a str,
     /// Objects that the caller will want, so that foreign ones of the same name are seen.
@@ -103,6 +107,16 @@ pub async fn observe(
         site.read_items(connection, kind, &answer)?;
     }
     look_up(connection, wanted, &mut site).await?;
+    let profile = wanted.profile.map(|profile| (profile, wanted.folder));
+    let receipt = site.receipt.as_ref();
+    let charts = release::observe(
+        connection,
+        profile,
+        wanted.namespace,
+        &installation,
+        receipt,
+    )
+    .await?;
 
     let kept: Vec<_> = site.values.keys().cloned().collect();
     let read = |name: &SecretName| site.values.get(name).cloned();
@@ -133,6 +147,8 @@ pub async fn observe(
             .unwrap_or_default(),
         receipt: site.receipt,
         rotate: BTreeSet::new(),
+        charts: charts.charts,
+        releases: charts.releases,
     };
     Ok(KubernetesObserved {
         facts,

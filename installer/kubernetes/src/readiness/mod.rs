@@ -210,7 +210,9 @@ fn state_of(
         return state;
     }
     let newest = picture.sets.values().find(|set| set.is_newest(deployment));
-    let uid = newest.and_then(|set| set.metadata.uid.as_deref());
+    // Other workloads than Deployments own their pods themselves.
+    let owner = newest.map_or(&deployment.metadata, |set| &set.metadata);
+    let uid = owner.uid.as_deref();
     let pods = uid.and_then(|uid| pods.get(uid)).into_iter().flatten();
     pods.filter_map(|pod| trouble(pod, now))
         .min()

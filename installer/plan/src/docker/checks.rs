@@ -6,7 +6,9 @@ use installer_spec::{Profile, Source};
 
 use super::{DockerFacts, Ownership, images};
 use crate::access;
-use crate::check::{Finding, Severity, catalogue_moved, login_missing, storage_moved};
+use crate::check::{
+    Finding, Severity, catalogue_moved, charts_elsewhere, login_missing, storage_moved,
+};
 use crate::show::human_bytes;
 use crate::storage::{Promise, StorageEstimate, retention_finding, room_finding};
 
@@ -20,7 +22,7 @@ pub(super) fn findings(
     storage: Option<&StorageEstimate>,
     promise: Promise,
 ) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let mut found: Vec<_> = charts_elsewhere(profile).into_iter().collect();
     let mut error = |id: &str, message: String, help: &str| {
         found.push(Finding::new(Severity::Error, id, message, help));
     };

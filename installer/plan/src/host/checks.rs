@@ -5,7 +5,7 @@ use installer_render::{Layout, stores};
 use installer_spec::{Keeper, Profile};
 
 use crate::access;
-use crate::check::{Finding, Severity, login_missing, storage_moved};
+use crate::check::{Finding, Severity, charts_elsewhere, login_missing, storage_moved};
 use crate::facts::{Facts, PathFact, ServiceManager, Writable};
 use crate::show::human_bytes;
 use crate::storage::{Promise, StorageEstimate, retention_finding, room_finding};
@@ -23,7 +23,7 @@ pub(super) fn findings(
     storage: Option<&StorageEstimate>,
     promise: Promise,
 ) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let mut found: Vec<_> = charts_elsewhere(profile).into_iter().collect();
     let mut error = |id: &str, message: String, help: &str| {
         found.push(Finding::new(Severity::Error, id, message, help));
     };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use installer_render::kubernetes::{Object, ObjectId};
+use installer_render::kubernetes::{Object, ObjectId, Release};
 use installer_render::{SecretName, SecretOrigin};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,14 @@ pub enum KubernetesAction {
         key: String,
         labels: BTreeMap<String, String>,
     },
+    /// Helm installs or changes a release, after its logins lie in its namespace.
+    Release {
+        release: Release,
+        /// Of the release and of the Secret; among them is the digest of what is wanted.
+        labels: BTreeMap<String, String>,
+    },
+    /// Helm takes a release away.
+    RemoveRelease { name: String, namespace: String },
 }
 
 /// Where a secret's value comes from.

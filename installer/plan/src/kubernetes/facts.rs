@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Signs;
 use crate::certificate::CertificateFacts;
+use crate::check::Finding;
 use crate::digest::Digest;
 use crate::docker::{ImageFact, Ownership};
 use crate::facts::{CameraFact, SecretFact};
@@ -33,6 +34,37 @@ pub struct KubernetesFacts {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub rotate: BTreeSet<String>,
     pub cameras: BTreeMap<String, CameraFact>,
+    /// Charts of the profile by name, or why one cannot be had; nothing is known where Helm is absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub charts: BTreeMap<String, Result<ChartFact, Finding>>,
+    /// Releases of this site, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub releases: BTreeMap<String, ReleaseFact>,
+}
+
+/// A chart that can be installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChartFact {
+    pub version: String,
+    /// What is in it; absent where the version says it, as it does in a registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// A release as Helm has noted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseFact {
+    pub namespace: String,
+    pub revision: u64,
+    /// `deployed`, `failed`, `pending-upgrade` and others.
+    pub status: String,
+    /// Digest of what was wanted; absent where somebody else changed it last.
+    pub digest: Option<String>,
+    /// Every workload of its namespace is as ready as it is meant to be.
+    pub ready: bool,
+    /// Claims that Helm removes with it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub claims: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

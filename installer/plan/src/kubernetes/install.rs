@@ -12,7 +12,7 @@ use installer_spec::{Profile, TargetChoice};
 
 use super::{
     AUTHORITY, KubernetesAction, KubernetesFacts, SecretSource, TRUST, applied_digest, capacity,
-    certificate_secret, checks, namespace, volume,
+    certificate_secret, checks, namespace, release, volume,
 };
 use crate::certificate::{What, due};
 use crate::check::Finding;
@@ -48,6 +48,7 @@ pub fn plan(
     let (site, storage) = rendered(profile, folder, facts, &secrets);
     let mut findings = checks::findings(profile, facts, &site, storage.as_ref(), promise);
     findings.extend(capacity::findings(profile, facts, &site));
+    findings.extend(release::findings(facts, &site.releases));
 
     let mut draft = Draft {
         profile,
@@ -62,6 +63,7 @@ pub fn plan(
     }
     draft.certificates();
     draft.workloads(site.workloads);
+    draft.releases(site.releases);
     draft.prune();
     Ok(draft.finish(findings, storage))
 }
@@ -144,17 +146,22 @@ fn rendered(
 }
 
 /// A plan in the making.
-struct Draft<'a> {
-    profile: &'a Profile,
-    facts: &'a KubernetesFacts,
+pub(super) struct Draft<'a> {
+    pub(super) profile: &'a Profile,
+    pub(super) facts: &'a KubernetesFacts,
     secrets: &'a Secrets,
     steps: Vec<Step>,
-    unchanged: usize,
-    owned: Owned,
+    pub(super) unchanged: usize,
+    pub(super) owned: Owned,
 }
 
 impl Draft<'_> {
-    fn push(&mut self, change: Change, id: String, action: KubernetesAction) -> &mut Step {
+    pub(super) fn push(
+        &mut self,
+        change: Change,
+        id: String,
+        action: KubernetesAction,
+    ) -> &mut Step {
         self.steps.push(Step {
             id,
             change,

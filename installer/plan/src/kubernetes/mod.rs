@@ -7,15 +7,19 @@ mod facts;
 mod flavour;
 mod install;
 mod quantity;
+mod release;
 mod rights;
 mod uninstall;
 mod volume;
 
 pub use action::{KubernetesAction, SecretSource};
-pub use facts::{Cluster, KubernetesFacts, NodeFact, ObjectFact, Room, StorageClassFact};
+pub use facts::{
+    ChartFact, Cluster, KubernetesFacts, NodeFact, ObjectFact, ReleaseFact, Room, StorageClassFact,
+};
 pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
 pub use install::{names, objects, plan};
 pub use quantity::{milli, units};
+pub use release::DIGEST_LABEL;
 pub use rights::{Right, installer_rights, minimal_roles, workload_accounts, workload_rights};
 pub use uninstall::plan_uninstall;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8PathBuf;
 use installer_render::kubernetes::{Kind, ObjectId};
 
-use super::{KubernetesAction, KubernetesFacts};
+use super::{KubernetesAction, KubernetesFacts, release};
 use crate::docker::Ownership;
 use crate::host::Level;
 use crate::plan::{Action, Change, Condition, Operation, Plan, Step};
@@ -49,6 +49,24 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &KubernetesFacts) -> Plan
         .collect();
     gone.sort_by_key(|id| (turn(id), std::cmp::Reverse(id.kind), id.name.clone()));
     let mut steps: Vec<Step> = Vec::new();
+    let mut findings = Vec::new();
+    for (name, fact) in &facts.releases {
+        if release::keeps(fact, level) {
+            findings.push(release::kept(name, fact));
+            continue;
+        }
+        findings.extend(facts.charts.get(name).and_then(|chart| chart.clone().err()));
+        steps.push(Step {
+            id: format!("release {name}"),
+            change: Change::Remove,
+            detail: Vec::new(),
+            action: Action::Kubernetes(KubernetesAction::RemoveRelease {
+                name: name.clone(),
+                namespace: fact.namespace.clone(),
+            }),
+            settle: None,
+        });
+    }
     let mut together: (u8, BTreeSet<ObjectId>) = (0, BTreeSet::new());
     for id in &gone {
         let turn = turn(id);
@@ -78,6 +96,13 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &KubernetesFacts) -> Plan
     let before = facts.receipt.as_ref();
     let mut owned = before.map(|r| r.owned.clone()).unwrap_or_default();
     owned.objects.retain(|id| !gone.contains(id));
+    let kept = |name: &String| {
+        facts
+            .releases
+            .get(name)
+            .is_some_and(|f| release::keeps(f, level))
+    };
+    owned.releases.retain(|name, _| kept(name));
     if level >= Level::Config {
         owned.secrets = BTreeSet::new();
     }
@@ -93,7 +118,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &KubernetesFacts) -> Plan
         data: Utf8PathBuf::from(&facts.namespace),
         unchanged: 0,
         owned,
-        findings: Vec::new(),
+        findings,
         storage: None,
         rates: BTreeMap::new(),
         steps,

@@ -5,10 +5,12 @@
 
 mod network;
 mod object;
+mod release;
 mod site;
 mod workload;
 
 pub use object::{Kind, Object, ObjectId};
+pub use release::{Release, chart_home, chart_namespace};
 pub use site::{namespace, secret_home};
 pub use workload::BUFFER_BYTES;
 
@@ -71,6 +73,8 @@ pub struct Site {
     pub objects: Vec<Rendered>,
     /// In starting order.
     pub workloads: Vec<Workload>,
+    /// What comes after them.
+    pub releases: Vec<Release>,
 }
 
 /// Renders the whole site.

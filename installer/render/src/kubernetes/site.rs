@@ -14,10 +14,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
+use super::release::{self, chart_home};
 use super::{Inputs, Kind, Rendered, Site, Workload, labels, manifest, network, object, workload};
 use crate::configuration::Role;
 use crate::docker::{self, CAMERA_PORT, Container, VAULT_PORT};
-use crate::{Layout, SecretName, Store, label, stores};
+use crate::{Layout, SecretName, Store, chart_login, label, stores};
 
 /// Label of every namespace, with its own name.
 pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -43,6 +44,9 @@ pub fn secret_home(profile: &Profile, purpose: &str) -> String {
         .filter(|s| *s != "vault-admin")
     {
         return agent.to_owned();
+    }
+    if let Some((chart, _)) = chart_login(purpose) {
+        return chart_home(chart);
     }
     let camera = purpose
         .strip_prefix("camera-")
@@ -87,6 +91,7 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Site {
         inputs.installation,
         inputs.namespace,
     ))];
+    objects.extend(release::namespaces(inputs).into_iter().map(plain));
     objects.extend(admission(inputs, &model.containers).map(plain));
     objects.push(plain(quota(inputs, &model.containers)));
     let roles: BTreeSet<Role> = model.containers.iter().map(|c| c.role).collect();
@@ -119,6 +124,7 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Site {
     });
     Site {
         workloads: workloads.collect(),
+        releases: release::releases(inputs),
         objects,
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod camera;
 mod catalogue;
+mod chart;
 mod event;
 mod list;
 mod login;

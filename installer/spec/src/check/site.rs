@@ -101,7 +101,11 @@ impl Checker<'_> {
         let catalogue = fields
             .get("catalogue")
             .map_or(Some(Catalogue::Sqlite), |node| self.catalogue(node));
+        let charts = fields
+            .get("charts")
+            .map_or(Some(Vec::new()), |node| self.charts(node, site.as_deref()));
         self.check_keeper(&fields, storage.as_ref());
+        self.check_charts(&fields, target.flatten());
         Some(Profile {
             site: site?,
             target: target.unwrap_or(Some(TargetChoice::Auto))?,
@@ -113,6 +117,7 @@ impl Checker<'_> {
             catalogue: catalogue?,
             events: events?,
             access: access.map_or(Some(None), |a| a.map(Some))?,
+            charts: charts?,
         })
     }
 

@@ -1,0 +1,253 @@
+//! A chart of our own beside a site in a real cluster: released, left alone, mended, taken away.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use e2e::cluster::Cluster;
+use e2e::shipped::run;
+use e2e::{INSTALL, Output, Site, root, wait_until};
+use serde_json::{Value, json};
+
+const QUICK: &[&str] = &["install", "--yes", "--no-verify", "--output", "json"];
+const NAMESPACE: &str = "stakeout-hill-lookout";
+
+#[test]
+fn a_chart_lives_beside_a_site() {
+    let cluster = Cluster::start();
+    let helm = run(Command::new("bash")
+        .arg(root().join("ci/parts/kubernetes"))
+        .args(["tool", "helm"]));
+    let chart = Chart {
+        site: site(&cluster, helm.trim()),
+        cluster,
+        helm: helm.trim().to_owned(),
+    };
+    chart.is_released_and_then_left_alone();
+    chart.is_put_right_after_others();
+    chart.is_finished_after_helm_was_killed();
+    chart.comes_from_a_registry();
+    chart.is_refused_where_it_cannot_be();
+    chart.goes_and_its_claims_with_the_data();
+}
+
+struct Chart {
+    cluster: Cluster,
+    site: Site,
+    helm: String,
+}
+
+fn site(cluster: &Cluster, helm: &str) -> Site {
+    let mut site = cluster.site("hill", "cameras: [ { name: gate, test: scene } ]\n");
+    site.set("STAKEOUT_HELM", helm);
+    let login = site.folder().join("door.login");
+    fs::write(login, "keeper\nswordfish\n").unwrap();
+    site
+}
+
+fn told(output: &Output) -> String {
+    format!("{}\n{}", output.stdout, output.stderr)
+}
+
+impl Chart {
+    /// The site with the chart from `source`, which goes on with `values`.
+    fn write(&self, source: &str, values: &str) {
+        let image = self.image();
+        self.site.write_profile(&format!(
+            "version: 1\nsite: hill\ntarget: kubernetes\n\
+             cameras: [ {{ name: gate, test: scene }} ]\n\
+             storage: {{ quota: 1GiB }}\n\
+             charts:\n  - name: lookout\n    {source}\n    \
+             values: {{ image: '{image}', {values} }}\n    \
+             secrets: {{ door: {{ file: door.login }} }}\n"
+        ));
+    }
+
+    fn local(&self, values: &str) {
+        let chart = root().join("tests/charts/lookout");
+        self.write(&format!("chart: {chart}"), values);
+    }
+
+    /// The image of the site's own agents.
+    fn image(&self) -> String {
+        let found = self.cluster.kubectl(&[
+            "get",
+            "deployments",
+            "--namespace=stakeout-hill",
+            "--output=jsonpath={..containers[0].image}",
+        ]);
+        let agent = found.split(' ').find(|image| image.contains("agent"));
+        agent.unwrap_or("not-yet").to_owned()
+    }
+
+    fn helm(&self) -> Command {
+        let mut command = Command::new(&self.helm);
+        command
+            .env("KUBECONFIG", self.cluster.kubeconfig())
+            .args(["--namespace", NAMESPACE]);
+        command
+    }
+
+    /// Revision and status of each Secret in which Helm keeps the release.
+    fn revisions(&self) -> Vec<(u64, String)> {
+        let secrets = self
+            .cluster
+            .get(NAMESPACE, &["secrets", "--selector=owner=helm"]);
+        let mut all: Vec<_> = secrets["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|secret| {
+                let label = |name: &str| secret["metadata"]["labels"][name].as_str().unwrap();
+                (
+                    label("version").parse().unwrap(),
+                    label("status").to_owned(),
+                )
+            })
+            .collect();
+        all.sort();
+        all
+    }
+
+    fn newest(&self) -> (u64, String) {
+        self.revisions().last().unwrap().clone()
+    }
+
+    fn is_released_and_then_left_alone(&self) {
+        self.site.run(INSTALL).expect(0);
+        self.local("");
+        let made = self.site.run(QUICK).expect(0).json();
+        assert_eq!(made["result"], "installed", "{made}");
+        assert_eq!(self.newest(), (1, "deployed".to_owned()));
+
+        // It has come up when the run ends.
+        let camera = self.cluster.get(NAMESPACE, &["deployment/lookout"]);
+        assert_eq!(camera["status"]["availableReplicas"], 1, "{camera}");
+        let environment = &camera["spec"]["template"]["spec"]["containers"][0]["env"];
+        assert_eq!(*environment, json!([{ "name": "SITE", "value": "hill" }]));
+        // Its login is in a Secret and nowhere else: not in the release, not in a plan.
+        let secret = self.cluster.get(NAMESPACE, &["secret/lookout-logins"]);
+        assert_eq!(secret["data"]["door-user"], "a2VlcGVy");
+        assert_eq!(secret["data"]["door-password"], "c3dvcmRmaXNo");
+        let values = run(self.helm().args(["get", "values", "lookout", "--all"]));
+        assert!(!values.contains("swordfish"), "{values}");
+
+        let again = self.site.run(QUICK).expect(0).json();
+        assert_eq!(again["result"], "unchanged", "{again}");
+        assert_eq!(self.newest().0, 1);
+
+        self.local("replicas: 2");
+        self.site.run(QUICK).expect(0);
+        assert_eq!(self.newest(), (2, "deployed".to_owned()));
+        let camera = self.cluster.get(NAMESPACE, &["deployment/lookout"]);
+        assert_eq!(camera["status"]["availableReplicas"], 2, "{camera}");
+    }
+
+    /// Somebody ran Helm by hand.
+    fn is_put_right_after_others(&self) {
+        run(self.helm().args([
+            "upgrade",
+            "lookout",
+            root().join("tests/charts/lookout").as_str(),
+            "--reuse-values",
+            "--set",
+            "replicas=1",
+        ]));
+        let plan = self.site.run(&["plan"]).expect(3);
+        assert!(plan.stdout.contains("somebody else's"), "{plan:#?}");
+        self.site.run(QUICK).expect(0);
+        let camera = self.cluster.get(NAMESPACE, &["deployment/lookout"]);
+        assert_eq!(camera["spec"]["replicas"], 2, "{camera}");
+    }
+
+    /// Helm holds a release that it was changing when it was killed; others would have to be told how
+    /// to free it.
+    fn is_finished_after_helm_was_killed(&self) {
+        let before = self.newest().0;
+        let mut killed = self
+            .helm()
+            .args(["upgrade", "lookout"])
+            .arg(root().join("tests/charts/lookout"))
+            .args(["--reuse-values", "--set", "stuck=true"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pending = || self.newest() == (before + 1, "pending-upgrade".to_owned());
+        wait_until(Duration::from_secs(30), "Helm is at it", pending);
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let plan = self.site.run(&["plan"]).expect(3);
+        assert!(plan.stdout.contains("`pending-upgrade`"), "{plan:#?}");
+        self.site.run(QUICK).expect(0);
+        assert_eq!(self.newest().1, "deployed");
+        let again = self.site.run(QUICK).expect(0).json();
+        assert_eq!(again["result"], "unchanged", "{again}");
+    }
+
+    fn comes_from_a_registry(&self) {
+        let folder = self.site.folder();
+        let chart = root().join("tests/charts/lookout");
+        run(Command::new(&self.helm).args([
+            "package",
+            chart.as_str(),
+            "--destination",
+            folder.as_str(),
+        ]));
+        let registry = format!("oci://{}/charts", self.cluster.registry());
+        run(Command::new(&self.helm)
+            .arg("push")
+            .arg(folder.join("lookout-0.3.0.tgz"))
+            .args([registry.as_str(), "--plain-http"]));
+        self.write(
+            &format!("chart: {registry}/lookout\n    version: 0.3.0"),
+            "replicas: 1",
+        );
+        self.site.run(QUICK).expect(0);
+        let camera = self.cluster.get(NAMESPACE, &["deployment/lookout"]);
+        assert_eq!(camera["spec"]["replicas"], 1, "{camera}");
+        let again = self.site.run(QUICK).expect(0).json();
+        assert_eq!(again["result"], "unchanged", "{again}");
+        // An archive is a chart, too.
+        self.write("chart: lookout-0.3.0.tgz", "replicas: 1, keeps: true");
+        self.site.run(QUICK).expect(0);
+    }
+
+    fn is_refused_where_it_cannot_be(&self) {
+        self.write("chart: nowhere", "");
+        let refused = self.site.run(QUICK).expect(4);
+        assert!(told(&refused).contains("nowhere"), "{refused:#?}");
+        let mut site = site(&self.cluster, "/nonexistent/helm");
+        site.set("STAKEOUT_HELM", "/nonexistent/helm");
+        self.local("keeps: true");
+        fs::copy(self.site.profile(), site.profile()).unwrap();
+        let refused = site.run(QUICK).expect(4);
+        assert!(told(&refused).contains("STAKEOUT_HELM"), "{refused:#?}");
+        // What Helm says of a chart that does not render is told.
+        self.local("replicas: many");
+        let refused = self.site.run(QUICK);
+        assert_ne!(refused.code, Some(0));
+        assert!(told(&refused).contains("lookout"), "{refused:#?}");
+    }
+
+    fn goes_and_its_claims_with_the_data(&self) {
+        self.local("keeps: true");
+        self.site.run(QUICK).expect(0);
+        let there = |what: &str| -> bool {
+            let found = self.cluster.get("default", &[what, "--all-namespaces"]);
+            let items = found["items"].as_array().unwrap();
+            items.iter().any(|item: &Value| {
+                let metadata = &item["metadata"];
+                metadata["namespace"] == NAMESPACE || metadata["name"] == NAMESPACE
+            })
+        };
+        let gone = self.site.run(&["uninstall", "--yes"]).expect(0);
+        assert!(told(&gone).contains("lookout-footage"), "{gone:#?}");
+        assert!(there("persistentvolumeclaims"));
+        self.site.run(&["uninstall", "--data", "--yes"]).expect(0);
+        assert!(!there("deployments"));
+        assert!(!there("namespaces"));
+    }
+}
