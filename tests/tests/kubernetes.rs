@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use e2e::cluster::Cluster;
 use e2e::shipped::run;
-use e2e::{DEMO, INSTALL, Output, wait_until};
+use e2e::{DEMO, INSTALL, Output, Site, wait_until};
 use serde_json::json;
 
 /// One cluster for all of it, with which whatever is left goes: starting one, and removing a namespace
@@ -25,6 +25,20 @@ fn a_site_lives_in_a_cluster() {
     an_api_server_that_goes_away_is_waited_for(&cluster);
     the_roles_that_are_printed_are_enough_and_no_more(&cluster);
     what_is_wrong_is_told(&cluster);
+}
+
+#[test]
+fn a_cluster_that_asks_for_nobodys_rights_is_told() {
+    let cluster = Cluster::start_with(&["--no-controllers", "--without-rbac"]);
+    let mut site = Site::new(&format!(
+        "version: 1\nsite: open\ntarget: kubernetes\n{DEMO}"
+    ));
+    site.set("KUBECONFIG", cluster.kubeconfig().as_str());
+    let refused = site.run(&["rights"]).expect(4);
+    assert!(
+        told(&refused).contains("microk8s enable rbac"),
+        "{refused:#?}"
+    );
 }
 
 fn a_site_is_made_hardened_and_then_left_alone(cluster: &Cluster) {
@@ -288,6 +302,13 @@ fn the_roles_that_are_printed_are_enough_and_no_more(cluster: &Cluster) {
     site.set("KUBECONFIG", kubeconfig.as_str());
     site.run(&["rights"]).expect(0);
     site.run(INSTALL).expect(0);
+    // Its network lets everything through, which one who may run programs in pods finds out.
+    site.set("KUBECONFIG", cluster.kubeconfig().as_str());
+    let rights = site.run(&["rights", "--output", "json"]).expect(0).json();
+    assert_eq!(rights["network"]["enforced"], false, "{rights}");
+    assert_eq!(rights["network"]["tried"][0]["reached"], true, "{rights}");
+    assert_eq!(rights["enforced"], true, "{rights}");
+    site.set("KUBECONFIG", kubeconfig.as_str());
     site.run(&["status"]).expect(0);
     site.run(&["plan"]).expect(0);
 

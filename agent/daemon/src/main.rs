@@ -12,6 +12,7 @@ mod health;
 mod logging;
 mod motion;
 mod pipe;
+mod reach;
 mod run;
 mod secrets;
 mod signals;
@@ -58,6 +59,8 @@ enum Command {
     Health(HealthArguments),
     /// Join standard input and output to a TCP connection to a loopback address.
     Pipe { address: SocketAddr },
+    /// Try to connect to HOST:PORT: exit 0 where somebody takes the connection, else 1 and why not.
+    Reach { address: String },
     /// Decode key frames for motion; started by `run`, talks over standard input and output.
     #[command(hide = true)]
     Decode,
@@ -113,6 +116,7 @@ fn perform(command: Command) -> anyhow::Result<()> {
         }
         Command::Health(arguments) => block_on(check(arguments)),
         Command::Pipe { address } => pipe::join(address),
+        Command::Reach { address } => reach::try_to(&address),
         Command::Decode => decoder::serve(),
         Command::Repair { directory } => {
             let done = agent_store::repair(&directory)

@@ -46,7 +46,7 @@ async fn carry(
     Ok(())
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| &status.conditions);
     pod.metadata.deletion_timestamp.is_none()
         && conditions

@@ -1,8 +1,10 @@
 //! `stakeout rights`: who may do what in the cluster, and the least that an installation needs.
 
+mod network;
+
 use std::fmt::Write as _;
 
-use installer_kubernetes::{Subject, review};
+use installer_kubernetes::{Connection, Subject, review};
 use installer_plan::kubernetes::{
     Right, installer_rights, minimal_roles, workload_accounts, workload_rights,
 };
@@ -22,6 +24,10 @@ struct Told {
     installer: Vec<Judged>,
     /// By service account: what it may do of what it must not.
     workloads: Vec<Account>,
+    /// Whether the cluster asks about rights at all; absent where whoever runs this may not ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enforced: Option<bool>,
+    network: network::Network,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,9 +73,16 @@ pub(super) async fn run(arguments: &args::Rights, context: &Context) -> Result<E
             .map(|(right, allowed)| Judged { right, allowed })
             .collect(),
         workloads: Vec::new(),
+        enforced: asks_for_rights(&connection).await?,
+        network: network::look(&connection, site.data.as_str(), profile).await?,
     };
     let forbidden = workload_rights(profile);
-    for name in workload_accounts(profile) {
+    let accounts = workload_accounts(profile);
+    // Where nobody is asked, each of them may do everything.
+    for name in accounts
+        .into_iter()
+        .filter(|_| told.enforced != Some(false))
+    {
         let subject = Subject::ServiceAccount {
             namespace: site.data.as_str(),
             name: &name,
@@ -99,11 +112,31 @@ pub(super) async fn run(arguments: &args::Rights, context: &Context) -> Result<E
         .iter()
         .any(|one| !one.allowed && !one.right.optional);
     let widened = told.workloads.iter().any(|one| !one.allowed.is_empty());
-    Ok(match (widened, missing) {
+    let open = told.enforced == Some(false);
+    let cut = told.network.cut().next().is_some();
+    Ok(match (widened || open || cut, missing) {
         (true, _) => Exit::CheckFailed,
         (false, true) => Exit::Forbidden,
         (false, false) => Exit::Done,
     })
+}
+
+/// Nobody has given this account any right, so that it has some only where all have.
+async fn asks_for_rights(connection: &Connection) -> Result<Option<bool>, CommandError> {
+    let nobody = Subject::ServiceAccount {
+        namespace: "default",
+        name: "stakeout-nobody",
+    };
+    let right = Right {
+        verb: "create".to_owned(),
+        group: "rbac.authorization.k8s.io".to_owned(),
+        resource: "clusterrolebindings".to_owned(),
+        namespace: None,
+        name: None,
+        optional: false,
+    };
+    let answers = review(connection, nobody, &[right]).await?;
+    Ok(answers.map(|answers| !answers.contains(&true)))
 }
 
 /// `NAMESPACE:ACCOUNT` is a service account, anything else a user.
@@ -153,6 +186,12 @@ fn text(told: &Told) -> String {
         let mark = if one.right.optional { "warn" } else { "FAIL" };
         line(mark, format!("you: no right to {}", words(&one.right)));
     }
+    if told.enforced == Some(false) {
+        let words = "the cluster asks for nobody's rights (RBAC is off): every pod may do \
+                     everything; on MicroK8s `microk8s enable rbac` turns it on, elsewhere the \
+                     API server's `--authorization-mode=Node,RBAC`";
+        line("FAIL", words.to_owned());
+    }
     for account in &told.workloads {
         let name = &account.name;
         match account.denied {
@@ -175,6 +214,9 @@ fn text(told: &Told) -> String {
                 format!("service account {name} may {may}, and must not"),
             );
         }
+    }
+    for (mark, words) in told.network.lines() {
+        line(mark, words);
     }
     text
 }
