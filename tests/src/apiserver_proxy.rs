@@ -1,7 +1,8 @@
 //! A proxy before a cluster's API server that fails as it is told, and counts what is asked.
 //!
 //! It listens on loopback, has a kubeconfig of its own, and asks the server with the administrator's
-//! certificate, or with the token of whoever asks it. Watches are passed on as they come. Upgraded
+//! certificate, or with the token of whoever asks it. Watches are passed on as they come; a page of a
+//! list has one item, so that there is always a next one. Upgraded
 //! connections (forwarded ports, logs that follow) are not passed on.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, Response, StatusCode, header};
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -49,6 +50,8 @@ pub struct Rule {
     resource: &'static str,
     every: u32,
     most: u32,
+    /// Of lists, only those that go on where a page ended.
+    continued: bool,
     /// Requests that it is about.
     seen: u32,
     /// Those of them that failed.
@@ -69,6 +72,7 @@ impl Rule {
             resource: "",
             every,
             most,
+            continued: false,
             seen: 0,
             met: 0,
         }
@@ -88,10 +92,17 @@ impl Rule {
         self
     }
 
+    /// Only requests for what follows a page of a list.
+    #[must_use]
+    pub fn continued(mut self) -> Self {
+        self.continued = true;
+        self
+    }
+
     fn meets(&mut self, asked: &Asked) -> Option<Fault> {
         let verb = self.verbs.is_empty() || self.verbs.contains(&asked.verb);
         let about = verb && (self.resource.is_empty() || self.resource == asked.resource);
-        if !about || self.met == self.most {
+        if !about || self.met == self.most || (self.continued && !asked.continued) {
             return None;
         }
         self.seen += 1;
@@ -106,6 +117,8 @@ impl Rule {
 struct Asked {
     verb: &'static str,
     resource: String,
+    /// It asks for what follows a page.
+    continued: bool,
 }
 
 impl Asked {
@@ -138,6 +151,7 @@ impl Asked {
         Self {
             verb,
             resource: parts.front().copied().unwrap_or_default().to_owned(),
+            continued: query.split('&').any(|word| word.starts_with("continue=")),
         }
     }
 
@@ -393,7 +407,7 @@ async fn pass(way: &Way, request: Request) -> Result<Response<Body>, axum::BoxEr
     } else {
         &way.administrator
     };
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = small_pages(&parts.uri);
     let body = to_bytes(body, usize::MAX).await?;
     let answered = client
         .request(parts.method, format!("{}{path}", way.server))
@@ -406,6 +420,16 @@ async fn pass(way: &Way, request: Request) -> Result<Response<Body>, axum::BoxEr
     *answer.headers_mut() = end_to_end(answered.headers().clone());
     *answer.body_mut() = Body::from_stream(answered.bytes_stream());
     Ok(answer)
+}
+
+/// With one item on each page that is asked for, so that lists of a few items have many.
+fn small_pages(uri: &Uri) -> String {
+    let words = uri.query().unwrap_or_default().split('&');
+    let small = words.map(|word| match word.starts_with("limit=") {
+        true => "limit=1",
+        false => word,
+    });
+    format!("{}?{}", uri.path(), small.collect::<Vec<_>>().join("&"))
 }
 
 /// Without what is said to the next hop only.
@@ -490,6 +514,7 @@ mod tests {
         let asked = |verb| Asked {
             verb,
             resource: "pods".to_owned(),
+            continued: false,
         };
         let mut rule = Rule::every(3, 2, Fault::Unavailable).verbs(&["list"]);
         let mut met = Vec::new();

@@ -15,7 +15,6 @@ use std::time::Duration;
 use e2e::admission::Webhook;
 use e2e::apiserver_proxy::{ApiProxy, Fault, Rule};
 use e2e::cluster::Cluster;
-use e2e::shipped::local_images;
 use e2e::{DEMO, Output, Site, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -53,9 +52,21 @@ fn site(cluster: &Cluster, name: &str, rest: &str, proxy: Option<&ApiProxy>) -> 
     let mut site = Site::new(&profile(name, rest));
     let kubeconfig = proxy.map_or_else(|| cluster.kubeconfig(), ApiProxy::kubeconfig);
     site.set("KUBECONFIG", kubeconfig.as_str());
-    // Nobody pulls from it.
+    // Nobody pulls from it, so what a release says of its images is enough.
     site.set("STAKEOUT_REGISTRY", "registry.invalid");
-    site.set("STAKEOUT_IMAGES", local_images().as_str());
+    let image = |name: &str| {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        json!({ "repository": format!("stakeout/{name}"), "index": digest, "platforms": {} })
+    };
+    let release = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "revision": "of-no-commit",
+        "agent": image("agent"),
+        "vault": image("vault"),
+    });
+    fs::write(site.folder().join("release.json"), release.to_string()).unwrap();
+    let folder = site.folder().to_owned();
+    site.set("STAKEOUT_IMAGES", folder.as_str());
     site
 }
 
@@ -151,7 +162,7 @@ fn requests() -> Vec<(&'static str, Vec<Rule>)> {
                 Rule::first(3, Fault::Gone).verbs(&["watch"]),
                 Rule::first(3, Fault::Cut).verbs(&["watch"]),
                 Rule::first(30, Fault::Ends(moment)).verbs(&["watch"]),
-                Rule::every(2, 4, Fault::Gone).verbs(&["list"]).of("pods"),
+                Rule::every(2, 4, Fault::Gone).verbs(&["list"]).continued(),
                 Rule::every(3, 30, Fault::Late(moment)).verbs(WRITES),
             ],
         ),
@@ -480,10 +491,10 @@ fn a_claim_without_a_volume_is_named(cluster: &Cluster) {
     let site = site(cluster, "homeless", &large, None);
     let run = Run::start(site.command(QUICK));
     run.says("Unschedulable", 60);
+    run.says("persistent volume", 10);
     let doctor = site.run(&["doctor"]).expect(4);
     assert!(told(&doctor).contains("vault"), "{doctor:#?}");
-    let said = run.interrupt();
-    assert!(said.contains("persistent volume"), "{said}");
+    run.interrupt();
     site.run(REMOVE).expect(0);
     assert_eq!(cluster.objects("homeless"), Vec::<String>::new());
 }
@@ -598,7 +609,9 @@ fn a_node_that_is_lost_loses_no_camera(cluster: &Cluster) {
         "the cameras are elsewhere",
         all_elsewhere,
     );
+    // Until the cluster takes a silent node for lost, and what then is tolerated.
     println!("cameras of a lost node ran elsewhere after {took:?}");
+    site.run(REMOVE).expect(0);
 }
 
 /// Ends its stop, whatever happens.

@@ -288,4 +288,26 @@ mod tests {
         .await;
         assert!(done.len() < 20, "{}", done.len());
     }
+
+    #[tokio::test]
+    async fn what_is_insisted_on_tells_each_reason_once() {
+        let tried = Cell::new(0);
+        let mut told = Vec::new();
+        let perform = || async {
+            tried.set(tried.get() + 1);
+            if tried.get() < 4 {
+                return Err(refused(Some(FAST)));
+            }
+            Ok(tried.get())
+        };
+        let done = insist(|| false, |reason| told.push(reason.to_owned()), perform).await;
+        assert!(matches!(done, Ok(Some(4))), "{done:?}");
+        assert_eq!(told, ["cannot"]);
+        tried.set(0);
+        let stopped = insist(|| true, |_| {}, perform).await;
+        assert!(matches!(stopped, Ok(None)), "{stopped:?}");
+        let failed: Result<Option<()>, _> =
+            insist(|| false, |_| {}, || async { Err(refused(None)) }).await;
+        assert!(failed.is_err());
+    }
 }

@@ -487,6 +487,48 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_ends_early_is_seen() {
+        assert!(is_whole(b"{\"items\":[]}\n"));
+        assert!(!is_whole(b"{\"items\":[{\"a\":"));
+        assert!(!is_whole(b""));
+        assert!(RequestError::Short.retry_after().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_put_off_is_asked_again_after_the_pause() {
+        let tried = std::cell::Cell::new(0);
+        let refused = |code, pause| {
+            RequestError::Refused(Box::new(Refusal {
+                code,
+                retry_after: Some(pause),
+                ..Refusal::default()
+            }))
+        };
+        let (begun, pause) = (Instant::now(), Duration::from_millis(300));
+        let answered = patiently(|| async {
+            tried.set(tried.get() + 1);
+            match tried.get() {
+                1 => Err(refused(429, pause)),
+                2 => Err(RequestError::Short),
+                _ => Ok(()),
+            }
+        });
+        assert!(answered.await.is_ok());
+        assert_eq!(tried.get(), 3);
+        assert!(begun.elapsed() >= pause + FIRST_PAUSE * 2);
+        // Longer than a person is kept waiting without a word; and what is refused for good.
+        for (code, pause) in [(429, LONGEST_PAUSE * 2), (403, pause)] {
+            tried.set(0);
+            let answered: Result<(), _> = patiently(|| async {
+                tried.set(tried.get() + 1);
+                Err(refused(code, pause))
+            })
+            .await;
+            assert_eq!((answered.is_err(), tried.get()), (true, 1));
+        }
+    }
+
+    #[test]
     fn only_rbac_is_about_rights() {
         let refused = |message: &str| Refusal {
             code: 403,
@@ -498,6 +540,10 @@ mod tests {
             \"\" in the namespace \"n\"";
         assert!(refused(rbac).is_about_rights());
         assert!(!refused("pods \"a\" is forbidden: exceeded quota: q").is_about_rights());
+        // Webhooks may say what they like.
+        let webhook = format!("admission webhook \"w\" denied the request: {rbac}");
+        assert!(!refused(&webhook).is_about_rights());
+        assert!(!refused("this cannot be").is_about_rights());
     }
 
     #[test]
