@@ -4,6 +4,8 @@
 //! It must not know how the programs do their work, only what a person can see.
 //! Start at [`Site`].
 
+pub mod admission;
+pub mod apiserver_proxy;
 pub mod cluster;
 pub mod engine;
 pub mod registry;

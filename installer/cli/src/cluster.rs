@@ -110,27 +110,57 @@ pub(crate) fn world(
 }
 
 /// Takes the site's lock in the cluster; nothing where its namespace is not there yet.
-pub(crate) async fn lease(seen: &OnCluster) -> Result<Option<Lock>, CommandError> {
+pub(crate) async fn lease(
+    seen: &OnCluster,
+    context: &Context,
+) -> Result<Option<Lock>, CommandError> {
     let uname = rustix::system::uname();
     let machine = uname.nodename().to_string_lossy();
     // A process of this machine that is no more holds nothing.
     let holder = format!("{machine}/{}", std::process::id());
-    let taken = Lock::acquire(&seen.connection, &seen.observed.facts.namespace, &holder).await;
-    taken.map_err(|error| match error {
+    let namespace = &seen.observed.facts.namespace;
+    let taken = Lock::acquire(&seen.connection, namespace, &holder, &context.interrupted);
+    taken.await.map_err(|error| match error {
         LockError::Held { .. } => CommandError::from_error(Exit::Locked, &error)
             .hint("wait until it has ended; a run that was killed is forgotten after 30 s"),
         LockError::Cluster(error) => error.into(),
     })
 }
 
+/// Lets the next run in, and says so where another one took the lock before that.
+pub(crate) async fn release<T>(
+    lease: Option<Lock>,
+    ended: Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let Some(lease) = lease else {
+        return ended;
+    };
+    let lost = lease.is_lost();
+    lease.release().await;
+    match ended {
+        Err(stopped) if lost => {
+            let message =
+                "another run has taken the site's lock meanwhile, so this one has stopped";
+            let mut failed = CommandError::new(Exit::Locked, message);
+            failed.causes.push(stopped.message);
+            Err(failed
+                .hint("see that this machine was not asleep, then run the same command again"))
+        }
+        ended => ended,
+    }
+}
+
 /// The lock of a site whose namespace was not there: makes it, and sees that nobody else has
 /// installed the site meanwhile.
 pub(crate) async fn first_lease(
     seen: &OnCluster,
-    world: &mut KubernetesWorld,
+    world: &KubernetesWorld,
+    context: &Context,
 ) -> Result<Option<Lock>, CommandError> {
-    world.make_home().await?;
-    let held = lease(seen).await?;
+    world
+        .make_home(|reason| context.printer.note(reason))
+        .await?;
+    let held = lease(seen, context).await?;
     match world.read_receipt().await? {
         None => Ok(held),
         Some(receipt) => {
@@ -170,6 +200,7 @@ impl From<KubernetesError> for CommandError {
             KubernetesError::Login { .. }
             | KubernetesError::Unauthorized { .. }
             | KubernetesError::Forbidden { .. } => Exit::Forbidden,
+            KubernetesError::Busy { .. } => Exit::TimedOut,
             KubernetesError::Cluster { .. } | KubernetesError::Read { .. } => Exit::Internal,
         };
         let failed = Self::from_error(exit, &error);
@@ -181,6 +212,9 @@ impl From<KubernetesError> for CommandError {
             KubernetesError::Context { .. } => failed.hint("name one of these with --context"),
             KubernetesError::Unreachable { .. } => {
                 failed.hint("see that the cluster runs and that this machine reaches it")
+            }
+            KubernetesError::Busy { .. } => {
+                failed.hint("run the same command again when it has less to do")
             }
             KubernetesError::Forbidden { .. } => {
                 failed.hint("have whoever runs the cluster grant it to you")

@@ -1,5 +1,6 @@
 //! A run's events, shown.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,6 +14,24 @@ pub(crate) struct Progress {
     printer: Printer,
     bar: ProgressBar,
     terminal: bool,
+    /// What was waited for last.
+    said: RefCell<String>,
+}
+
+/// What is waited for, without how much of it and whose: of a thousand cameras that become ready one
+/// by one a log holds one line.
+fn kind_of(text: &str) -> String {
+    let mut depth = 0_u32;
+    let keeps = |letter: &char| {
+        let outside = depth == 0 && *letter != '(';
+        match letter {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        outside && !letter.is_ascii_digit()
+    };
+    text.chars().filter(keeps).collect()
 }
 
 impl Progress {
@@ -33,6 +52,7 @@ impl Progress {
             printer,
             bar,
             terminal,
+            said: RefCell::default(),
         }
     }
 
@@ -55,7 +75,11 @@ impl Progress {
                     .set_message(format!("[{}/{of}] {verb} {id}", index + 1));
             }
             Event::StepWaiting { id, reason, .. } => {
-                self.bar.set_message(format!("{id}: {reason}"));
+                let text = format!("{id}: {reason}");
+                if !self.terminal && self.said.replace(kind_of(&text)) != kind_of(&text) {
+                    self.printer.note(&format!("wait  {text}"));
+                }
+                self.bar.set_message(text);
             }
             Event::StepDone { id, ms, .. } => self.line(&format!("done  {id} ({ms} ms)")),
             Event::StepFailed { id, error, .. } => self.line(&format!("FAIL  {id}: {error}")),
@@ -88,4 +112,22 @@ impl Progress {
 fn console_is_terminal() -> bool {
     use std::io::IsTerminal;
     std::io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_it_is_makes_no_other_line() {
+        let (one, two) = (
+            "a: 1 of 9 ready; 8 starting (x, y)",
+            "a: 12 of 30 ready; 8 starting (z)",
+        );
+        assert_eq!(kind_of(one), kind_of(two));
+        assert_ne!(
+            kind_of(one),
+            kind_of("a: 1 of 9 ready; 8 Unschedulable (x, y)")
+        );
+    }
 }

@@ -84,7 +84,7 @@ impl DockerWorld {
                 self.note_gap(swap.service, gap);
                 return Ok(());
             }
-            Waited::TimedOut(reason) | Waited::Failed(reason) => reason,
+            Waited::TimedOut(reason) | Waited::Failed(reason) | Waited::Forbidden(reason) => reason,
         };
         self.stop(swap.to).await?;
         self.start(swap.from).await?;

@@ -568,9 +568,9 @@ impl DockerWorld {
                     digest,
                     ..
                 } => match self.container_probe(name, digest).await {
-                    Probe::Met => Probe::Met,
                     Probe::Waiting(reason) => Probe::Waiting(format!("{service}: {reason}")),
                     Probe::Failed(reason) => Probe::Failed(format!("{service}: {reason}")),
+                    other => other,
                 },
                 _ => Probe::Failed("a container engine has no such thing".to_owned()),
             }

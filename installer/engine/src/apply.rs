@@ -7,7 +7,7 @@ use installer_plan::{
 };
 
 use crate::event::Event;
-use crate::port::{EffectError, Probe, World};
+use crate::port::{EffectError, ErrorKind, Probe, World};
 use crate::wait::{Waited, until};
 
 /// The receipt notes finished steps at most this often: resuming observes the world anew, so the
@@ -98,22 +98,8 @@ pub async fn apply<W: World>(
         return Ok(Applied { changed: 0 });
     }
     let mut receipt = begin(plan, installer, found);
-    while let Err(source) = world.write_receipt(&receipt).await {
-        let told = |reason| {
-            report(Event::StepWaiting {
-                index: 0,
-                id: "receipt".to_owned(),
-                reason,
-            });
-        };
-        let waited = wait_as_told(source, begun, world, told).await;
-        if waited.map_err(ApplyError::Receipt)? == Waited::Interrupted {
-            return Err(ApplyError::Interrupted {
-                done: 0,
-                of: plan.steps.len(),
-            });
-        }
-    }
+    let of = plan.steps.len();
+    keep(Keep::Written(&receipt), (0, of), world, report).await?;
     report(Event::Started {
         steps: plan.steps.len(),
     });
@@ -143,14 +129,18 @@ pub async fn apply<W: World>(
             state.1 = StepState::Done;
         }
         if noted.elapsed() >= NOTE_EVERY {
-            world
-                .write_receipt(&receipt)
-                .await
-                .map_err(ApplyError::Receipt)?;
-            noted = Instant::now();
+            match world.write_receipt(&receipt).await {
+                // The next note comes soon enough.
+                Err(error) if error.retry_after.is_none() => {
+                    return Err(ApplyError::Receipt(error));
+                }
+                _ => noted = Instant::now(),
+            }
         }
     }
-    finish(plan, receipt, world).await?;
+    let last = finish(plan, receipt);
+    let last = last.as_ref().map_or(Keep::Erased, Keep::Written);
+    keep(last, (of, of), world, report).await?;
     report(Event::Applied {
         changed: plan.steps.len(),
         ms: millis(begun.elapsed()),
@@ -201,14 +191,10 @@ fn begin(plan: &Plan, installer: &str, found: Option<Receipt>) -> Receipt {
     receipt
 }
 
-async fn finish<W: World>(
-    plan: &Plan,
-    mut receipt: Receipt,
-    world: &mut W,
-) -> Result<(), ApplyError> {
-    let removed = plan.operation == Operation::Uninstall && plan.owned == Owned::default();
-    if removed {
-        return world.erase_receipt().await.map_err(ApplyError::Receipt);
+/// The receipt of a run that has ended; nothing where nothing is left to be told of.
+fn finish(plan: &Plan, mut receipt: Receipt) -> Option<Receipt> {
+    if plan.operation == Operation::Uninstall && plan.owned == Owned::default() {
+        return None;
     }
     receipt.pending = None;
     receipt.revision += 1;
@@ -220,10 +206,44 @@ async fn finish<W: World>(
     if plan.operation == Operation::Uninstall {
         receipt.verified = None;
     }
-    world
-        .write_receipt(&receipt)
-        .await
-        .map_err(ApplyError::Receipt)
+    Some(receipt)
+}
+
+/// What becomes of the receipt.
+#[derive(Clone, Copy)]
+enum Keep<'a> {
+    Written(&'a Receipt),
+    Erased,
+}
+
+/// Writes or erases the receipt, and comes back later for as long as it is asked to.
+async fn keep<W: World>(
+    what: Keep<'_>,
+    (index, of): (usize, usize),
+    world: &mut W,
+    report: &mut impl FnMut(Event),
+) -> Result<(), ApplyError> {
+    let begun = Instant::now();
+    loop {
+        let kept = match what {
+            Keep::Written(receipt) => world.write_receipt(receipt).await,
+            Keep::Erased => world.erase_receipt().await,
+        };
+        let Err(source) = kept else {
+            return Ok(());
+        };
+        let told = |reason| {
+            report(Event::StepWaiting {
+                index,
+                id: "receipt".to_owned(),
+                reason,
+            });
+        };
+        let waited = wait_as_told(source, begun, world, told).await;
+        if waited.map_err(ApplyError::Receipt)? == Waited::Interrupted {
+            return Err(ApplyError::Interrupted { done: index, of });
+        }
+    }
 }
 
 async fn run_step<W: World>(
@@ -293,6 +313,14 @@ async fn run_step<W: World>(
                     done,
                     of,
                     reason,
+                });
+            }
+            Waited::Forbidden(reason) => {
+                return Err(ApplyError::Step {
+                    id,
+                    done,
+                    of,
+                    source: EffectError::new(ErrorKind::Forbidden, reason),
                 });
             }
             Waited::TimedOut(reason) => {

@@ -70,6 +70,8 @@ pub enum Probe {
     Waiting(String),
     /// It will not come true by waiting, and why.
     Failed(String),
+    /// Whoever runs this may not look, and what would have to be allowed.
+    Forbidden(String),
 }
 
 /// A target as the engine sees it. Every effect can be repeated without harm.

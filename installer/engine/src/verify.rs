@@ -231,10 +231,12 @@ async fn wait_for_picture(access: &CameraAccess, client: &Client) -> Result<(), 
     );
     match waited.await {
         Waited::Met => Ok(()),
-        Waited::TimedOut(reason) | Waited::Failed(reason) => Err(VerifyError::NoPicture {
-            camera: access.camera.clone(),
-            reason,
-        }),
+        Waited::TimedOut(reason) | Waited::Failed(reason) | Waited::Forbidden(reason) => {
+            Err(VerifyError::NoPicture {
+                camera: access.camera.clone(),
+                reason,
+            })
+        }
         Waited::Interrupted => Ok(()),
     }
 }

@@ -16,6 +16,7 @@ pub enum Waited {
     /// The deadline passed; what was missing last.
     TimedOut(String),
     Failed(String),
+    Forbidden(String),
     Interrupted,
 }
 
@@ -38,6 +39,7 @@ where
         match probe().await {
             Probe::Met => return Waited::Met,
             Probe::Failed(reason) => return Waited::Failed(reason),
+            Probe::Forbidden(reason) => return Waited::Forbidden(reason),
             Probe::Waiting(reason) => {
                 if reason != last {
                     changed(&reason);

@@ -13,7 +13,7 @@ use kube::{Client, Config};
 use serde::Deserialize;
 
 use crate::error::KubernetesError;
-use crate::request::{Asked, Extent, RequestError};
+use crate::request::{Asked, Extent, RequestError, patiently};
 
 /// A machine that answers at all does so much sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -133,9 +133,14 @@ async fn read_version(connection: &Connection) -> Result<String, KubernetesError
         name: String::new(),
     };
     let failed = |error| KubernetesError::of(&connection.origin.server, asked(), error);
-    // Once: whoever has the wrong address wants to know it soon.
-    let answer = connection.send(Method::GET, "/version", Extent::Whole.accept(), None);
-    let bytes = answer.await.map_err(failed)?;
+    let ask = || connection.send(Method::GET, "/version", Extent::Whole.accept(), None);
+    let bytes = match ask().await {
+        // Whoever has the wrong address wants to know it soon.
+        Err(error @ (RequestError::Transport(_) | RequestError::Timeout)) => Err(error),
+        Err(error) if error.retry_after().is_some() => patiently(ask).await,
+        answered => answered,
+    };
+    let bytes = bytes.map_err(failed)?;
     let version: Version = serde_json::from_slice(&bytes)
         .map_err(RequestError::Answer)
         .map_err(failed)?;

@@ -394,11 +394,11 @@ impl Site {
         let source = error.source.as_ref();
         let refused = source.and_then(|source| source.downcast_ref::<KubernetesError>());
         match refused {
-            Some(KubernetesError::Cluster { source, .. }) => {
-                source.refusal().is_some_and(|refusal| {
-                    refusal.code == 404 || refusal.has_cause("NamespaceTerminating")
-                })
-            }
+            Some(
+                KubernetesError::Cluster { source, .. } | KubernetesError::Busy { source, .. },
+            ) => source.refusal().is_some_and(|refusal| {
+                refusal.code == 404 || refusal.has_cause("NamespaceTerminating")
+            }),
             _ => false,
         }
     }

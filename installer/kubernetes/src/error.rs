@@ -49,6 +49,14 @@ pub enum KubernetesError {
         #[source]
         source: RequestError,
     },
+    /// It answers, and asks to come back later.
+    #[error("the API server at {server} does not let us {asked} for now")]
+    Busy {
+        server: String,
+        asked: Box<Asked>,
+        #[source]
+        source: RequestError,
+    },
     #[error("the cluster does not let us {asked}")]
     Cluster {
         asked: Box<Asked>,
@@ -78,7 +86,14 @@ impl KubernetesError {
             RequestError::Refused(refusal) if refusal.is_about_rights() => {
                 Self::Forbidden { asked, source }
             }
-            RequestError::Refused(_) | RequestError::Answer(_) => Self::Cluster { asked, source },
+            error if error.retry_after().is_some() => Self::Busy {
+                server,
+                asked,
+                source,
+            },
+            RequestError::Refused(_) | RequestError::Short | RequestError::Answer(_) => {
+                Self::Cluster { asked, source }
+            }
         }
     }
 }
@@ -118,7 +133,9 @@ pub(crate) fn effect(server: &str, doing: &str, asked: Asked, error: RequestErro
         _ if retry_after.is_some() => ErrorKind::Transient,
         RequestError::Refused(_) => kind(&refusal),
         RequestError::Answer(_) => ErrorKind::Bug,
-        RequestError::Timeout | RequestError::Transport(_) => ErrorKind::Transient,
+        RequestError::Timeout | RequestError::Transport(_) | RequestError::Short => {
+            ErrorKind::Transient
+        }
     };
     let operation = match (immutable, retry_after) {
         (Some(field), _) => format!(
@@ -153,15 +170,9 @@ fn kind(refusal: &Refusal) -> ErrorKind {
         401 => ErrorKind::Forbidden,
         403 if refusal.is_about_rights() => ErrorKind::Forbidden,
         // What we say is no such object; a policy or a webhook has its own opinion.
-        400 | 422 if !is_admission(refusal) && immutable(refusal).is_none() => ErrorKind::Bug,
+        400 | 422 if !refusal.is_admission() && immutable(refusal).is_none() => ErrorKind::Bug,
         _ => ErrorKind::Environment,
     }
-}
-
-/// Policies answer as if the object were invalid, webhooks with any code they like.
-fn is_admission(refusal: &Refusal) -> bool {
-    let said = &refusal.message;
-    said.contains("ValidatingAdmissionPolicy") || said.contains("admission webhook")
 }
 
 /// The first field that may not change any more.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::effects::Site;
 use crate::list::each_item;
-use crate::request::{Extent, RequestError};
+use crate::request::{Extent, Refusal, RequestError, asked};
 
 /// Up to this many objects of a kind are asked for by name; of more a list is cheaper.
 const FEW: usize = 3;
@@ -26,10 +26,18 @@ pub(crate) async fn probe_gone(site: &Site, objects: &BTreeSet<ObjectId>) -> Pro
     }
     let found = join_all(kinds.iter().map(|(kind, names)| left(site, *kind, names))).await;
     let mut left = Vec::new();
-    for found in found {
+    for (found, kind) in found.into_iter().zip(kinds.keys()) {
         match found {
             Ok(some) => left.extend(some),
-            Err(error) => return Probe::Waiting(error.to_string()),
+            Err(error) => {
+                let asked = asked("list", *kind, "");
+                let forbidden = error.refusal().is_some_and(Refusal::is_about_rights);
+                return if forbidden {
+                    Probe::Forbidden(format!("the right to {asked} is missing: {error}"))
+                } else {
+                    Probe::Waiting(format!("the cluster does not let us {asked}: {error}"))
+                };
+            }
         }
     }
     if left.is_empty() {
@@ -86,7 +94,7 @@ async fn left(
 }
 
 /// What keeps an object that is being removed: finalizers, and what is left in a namespace.
-fn kept_by(object: &Value) -> String {
+pub(crate) fn kept_by(object: &Value) -> String {
     if object.pointer("/metadata/deletionTimestamp").is_none() {
         return " (nobody removes it)".to_owned();
     }

@@ -1,5 +1,7 @@
 //! One run at a time: a Lease that the run holds, and that anybody may take who finds it unrenewed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::Method;
@@ -12,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::connect::Connection;
 use crate::error::KubernetesError;
-use crate::request::{Asked, Extent, RequestError};
+use crate::request::{Asked, Extent, RequestError, patiently};
 
 /// Unrenewed for so long, its holder is no more.
 const LIFE: Duration = Duration::from_secs(30);
@@ -32,10 +34,17 @@ pub enum LockError {
 /// Held until [`Lock::release`], or for half a minute after the process is gone.
 #[derive(Debug)]
 pub struct Lock {
+    hold: Hold,
+    lost: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+/// Whose lease, and where it is.
+#[derive(Debug, Clone)]
+struct Hold {
     connection: Connection,
     path: String,
     holder: String,
-    task: JoinHandle<()>,
 }
 
 impl Drop for Lock {
@@ -64,11 +73,12 @@ fn failed(connection: &Connection, verb: &'static str, error: RequestError) -> L
 
 impl Lock {
     /// Takes the lock; nothing where the namespace is not there yet, so that nobody else can hold
-    /// it either. `holder` tells who it is, as `MACHINE/PROCESS`.
+    /// it either. `holder` tells who it is, as `MACHINE/PROCESS`; `stop` is set when it is lost.
     pub async fn acquire(
         connection: &Connection,
         namespace: &str,
         holder: &str,
+        stop: &Arc<AtomicBool>,
     ) -> Result<Option<Self>, LockError> {
         let path = lease_path(namespace);
         // Another one may be quicker; then it holds it.
@@ -92,8 +102,16 @@ impl Lock {
                 None => ("create", Method::POST, leases(namespace)),
             };
             let body = lease(found.as_ref(), holder, now);
-            match write(connection, method, &at, &body).await {
-                Ok(lease) => return Ok(Some(Self::hold(connection, path, holder, lease))),
+            let written = patiently(|| write(connection, method.clone(), &at, &body));
+            match written.await {
+                Ok(lease) => {
+                    let hold = Hold {
+                        connection: connection.clone(),
+                        path,
+                        holder: holder.to_owned(),
+                    };
+                    return Ok(Some(Self::hold(hold, lease, Arc::clone(stop))));
+                }
                 Err(error) if error.code() == Some(409) => {}
                 // The namespace is not there, or on its way out.
                 Err(error) if found.is_none() && is_homeless(&error) => return Ok(None),
@@ -106,38 +124,86 @@ impl Lock {
         })
     }
 
-    fn hold(connection: &Connection, path: String, holder: &str, lease: Value) -> Self {
-        let task = tokio::spawn(renew(connection.clone(), path.clone(), lease));
-        Self {
-            connection: connection.clone(),
-            path,
-            holder: holder.to_owned(),
-            task,
-        }
+    fn hold(hold: Hold, lease: Value, stop: Arc<AtomicBool>) -> Self {
+        let lost = Arc::new(AtomicBool::new(false));
+        let (mine, told) = (hold.clone(), Arc::clone(&lost));
+        let task = tokio::spawn(async move {
+            if mine.renew(lease).await == Renewal::Lost {
+                told.store(true, Ordering::Relaxed);
+                stop.store(true, Ordering::Relaxed);
+            }
+        });
+        Self { hold, lost, task }
+    }
+
+    /// Another run has taken it, since this one did not renew it for too long.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Lets the next one in at once. Whoever took it over keeps it.
     pub async fn release(self) {
         self.task.abort();
-        let Ok(bytes) = self.connection.get_path(&self.path).await else {
+        let Ok(Some(mut lease)) = self.hold.read().await else {
             return;
         };
-        let Ok(mut lease) = parse(&bytes) else {
-            return;
-        };
-        if lease
-            .pointer("/spec/holderIdentity")
-            .and_then(Value::as_str)
-            != Some(&self.holder)
-        {
-            return;
-        }
         if let Some(holder) = lease.pointer_mut("/spec/holderIdentity") {
             *holder = json!("");
         }
-        let path = &self.path;
-        if let Err(error) = write(&self.connection, Method::PUT, path, &lease).await {
+        if let Err(error) = self.hold.write(&lease).await {
             // It ends by itself.
+            tracing::debug!("lease: {error}");
+        }
+    }
+}
+
+/// How keeping a lease ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renewal {
+    /// The site is being removed, and its lease with it.
+    Gone,
+    Lost,
+}
+
+impl Hold {
+    /// The lease as it is, where it is still ours.
+    async fn read(&self) -> Result<Option<Value>, RequestError> {
+        let lease = parse(&self.connection.get_path(&self.path).await?)?;
+        let holder = lease.pointer("/spec/holderIdentity");
+        let ours = holder.and_then(Value::as_str) == Some(&self.holder);
+        Ok(ours.then_some(lease))
+    }
+
+    async fn write(&self, lease: &Value) -> Result<Value, RequestError> {
+        write(&self.connection, Method::PUT, &self.path, lease).await
+    }
+
+    /// Keeps the lease for as long as it is ours: a write on an older state of it is refused.
+    async fn renew(&self, mut lease: Value) -> Renewal {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            if let Some(time) = lease.pointer_mut("/spec/renewTime") {
+                *time = json!(written(Timestamp::now()));
+            }
+            let error = match self.write(&lease).await {
+                Ok(renewed) => {
+                    lease = renewed;
+                    continue;
+                }
+                // The answer to our own last write may have been lost.
+                Err(error) if error.code() == Some(409) => match self.read().await {
+                    Ok(Some(current)) => {
+                        lease = current;
+                        continue;
+                    }
+                    Ok(None) => return Renewal::Lost,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            if error.code() == Some(404) {
+                return Renewal::Gone;
+            }
             tracing::debug!("lease: {error}");
         }
     }
@@ -164,26 +230,6 @@ async fn write(
         .send(method, &path, Extent::Whole.accept(), Some((JSON, body)))
         .await?;
     parse(&answer)
-}
-
-/// Keeps the lease for as long as it is ours: a write on an older state of it is refused.
-async fn renew(connection: Connection, path: String, mut lease: Value) {
-    loop {
-        tokio::time::sleep(RENEWAL).await;
-        if let Some(time) = lease.pointer_mut("/spec/renewTime") {
-            *time = json!(written(Timestamp::now()));
-        }
-        match write(&connection, Method::PUT, &path, &lease).await {
-            Ok(renewed) => lease = renewed,
-            // The site is being removed, and its lease with it.
-            Err(error) if error.code() == Some(404) => return,
-            Err(error) if error.code() == Some(409) => {
-                tracing::warn!("the lease of this run is another's now");
-                return;
-            }
-            Err(error) => tracing::debug!("lease: {error}"),
-        }
-    }
 }
 
 /// The lease as this holder takes it; `found` is what there was.

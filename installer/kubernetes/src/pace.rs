@@ -21,6 +21,9 @@ const SLOWER: u32 = 8;
 /// loop, which tells of them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// As long as the step loop waits where it is told to.
+const INSISTENCE: Duration = Duration::from_mins(5);
+
 /// The limit, and what it follows from.
 #[derive(Debug, Clone)]
 pub(crate) struct Pace {
@@ -147,6 +150,38 @@ where
     }
 }
 
+/// Performs this, and again after each pause that the server asks for, for as long as the step loop
+/// would. `told` hears each new reason; nothing comes of what is interrupted.
+pub(crate) async fn insist<R, F>(
+    interrupted: impl Fn() -> bool,
+    mut told: impl FnMut(&str),
+    perform: impl Fn() -> F,
+) -> Result<Option<R>, EffectError>
+where
+    F: Future<Output = Result<R, EffectError>>,
+{
+    let (begun, mut last) = (Instant::now(), String::new());
+    loop {
+        let error = match perform().await {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) => error,
+        };
+        let in_time = |pause: &Duration| begun.elapsed() + *pause <= INSISTENCE;
+        let Some(pause) = error.retry_after.filter(in_time) else {
+            return Err(error);
+        };
+        let reason = error.to_string();
+        if reason != last {
+            told(&reason);
+            last = reason;
+        }
+        if interrupted() {
+            return Ok(None);
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
@@ -252,5 +287,27 @@ mod tests {
         })
         .await;
         assert!(done.len() < 20, "{}", done.len());
+    }
+
+    #[tokio::test]
+    async fn what_is_insisted_on_tells_each_reason_once() {
+        let tried = Cell::new(0);
+        let mut told = Vec::new();
+        let perform = || async {
+            tried.set(tried.get() + 1);
+            if tried.get() < 4 {
+                return Err(refused(Some(FAST)));
+            }
+            Ok(tried.get())
+        };
+        let done = insist(|| false, |reason| told.push(reason.to_owned()), perform).await;
+        assert!(matches!(done, Ok(Some(4))), "{done:?}");
+        assert_eq!(told, ["cannot"]);
+        tried.set(0);
+        let stopped = insist(|| true, |_| {}, perform).await;
+        assert!(matches!(stopped, Ok(None)), "{stopped:?}");
+        let failed: Result<Option<()>, _> =
+            insist(|| false, |_| {}, || async { Err(refused(None)) }).await;
+        assert!(failed.is_err());
     }
 }

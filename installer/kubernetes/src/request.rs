@@ -3,7 +3,7 @@
 //! The client's own layer that tries again for minutes is off: who waits here is seen to wait, in
 //! the step loop or in [`Pace`](crate::pace::Pace).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, header};
@@ -20,12 +20,16 @@ use crate::connect::Connection;
 /// than this will not come.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads are asked again this many times, twice as long apart each time.
-const READS: u32 = 5;
+/// What may go through later is asked this many times, twice as long apart each time.
+const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Longer than this a read is not kept waiting because the server says so.
+/// Longer than this nobody is kept waiting here because the server says so: nothing tells of it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// After this long nothing is asked again: a server that is too slow to answer takes a while each
+/// time.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Answers with these mean that the same request may go through later: too many requests, and a
 /// server or a store behind it that is not there at the moment.
@@ -60,6 +64,9 @@ pub enum RequestError {
     Transport(#[source] kube::Error),
     #[error("{0}")]
     Refused(Box<Refusal>),
+    /// The connection broke, or somebody on the way has kept the rest.
+    #[error("the API server's answer ends in its middle")]
+    Short,
     #[error("the API server's answer cannot be read")]
     Answer(#[source] serde_json::Error),
 }
@@ -105,9 +112,8 @@ impl RequestError {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         const SOON: Duration = Duration::from_secs(1);
         match self {
-            Self::Timeout | Self::Transport(_) => Some(SOON),
+            Self::Timeout | Self::Transport(_) | Self::Short => Some(SOON),
             Self::Refused(refusal) => refusal.later().then(|| refusal.retry_after.unwrap_or(SOON)),
-            // Cut short on its way.
             Self::Answer(error) => error.is_eof().then_some(SOON),
         }
     }
@@ -160,10 +166,16 @@ impl Refusal {
             || self.has_cause("NamespaceTerminating")
     }
 
-    /// The server has lost rights to do what was asked, not something else that forbids it: quotas
-    /// and admission answer with the same code.
+    /// Whoever asks has no right to what was asked; quotas and admission answer with the same code.
     pub(crate) fn is_about_rights(&self) -> bool {
-        self.code == 403 && self.reason == "Forbidden" && self.message.contains(" cannot ")
+        let said = self.message.contains("forbidden: User ") && self.message.contains(" cannot ");
+        self.code == 403 && said && !self.is_admission()
+    }
+
+    /// Policies answer as if the object were invalid, webhooks with any code and reason they like.
+    pub(crate) fn is_admission(&self) -> bool {
+        let said = |words| self.message.contains(words);
+        said("ValidatingAdmissionPolicy") || said("admission webhook")
     }
 
     pub(crate) fn has_cause(&self, reason: &str) -> bool {
@@ -235,7 +247,7 @@ fn path(id: &ObjectId, namespace: &str) -> String {
 }
 
 impl Connection {
-    /// One request, one answer.
+    /// One request, one answer, which is one JSON object.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -265,16 +277,23 @@ impl Connection {
             .body(Body::from(bytes))
             .map_err(|error| RequestError::Transport(kube::Error::HttpError(error)))?;
         let exchange = async {
-            let answer = self.client.send(request).await?;
-            let (parts, body) = answer.into_parts();
-            Ok((parts, body.collect().await?.to_bytes()))
+            let answer = self.client.send(request).await;
+            let (parts, body) = answer.map_err(RequestError::Transport)?.into_parts();
+            let body = body.collect().await.map_err(|error| {
+                tracing::debug!("{path}: {error}");
+                RequestError::Short
+            })?;
+            Ok((parts, body.to_bytes()))
         };
         let (parts, bytes) = tokio::time::timeout(TIMEOUT, exchange)
             .await
-            .map_err(|_| RequestError::Timeout)?
-            .map_err(RequestError::Transport)?;
+            .map_err(|_| RequestError::Timeout)??;
         if parts.status.is_success() {
-            return Ok(bytes);
+            return if is_whole(&bytes) {
+                Ok(bytes)
+            } else {
+                Err(RequestError::Short)
+            };
         }
         let refusal = Refusal::read(parts.status.as_u16(), &parts.headers, &bytes);
         Err(RequestError::Refused(refusal.into()))
@@ -282,22 +301,7 @@ impl Connection {
 
     /// Reads, and asks again for some seconds where that may help.
     async fn read(&self, path: &str, accept: &str) -> Result<Bytes, RequestError> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..READS {
-            match self.send(Method::GET, path, accept, None).await {
-                Err(error) => match (error.retry_after(), error.refusal()) {
-                    // The server says how long; nobody else does.
-                    (Some(told), Some(_)) if told <= LONGEST_PAUSE => {
-                        tokio::time::sleep(told.max(pause)).await;
-                    }
-                    (Some(_), None) => tokio::time::sleep(pause).await,
-                    _ => return Err(error),
-                },
-                answered => return answered,
-            }
-            pause *= 2;
-        }
-        self.send(Method::GET, path, accept, None).await
+        patiently(|| self.send(Method::GET, path, accept, None)).await
     }
 
     pub(crate) async fn get_path(&self, path: &str) -> Result<Bytes, RequestError> {
@@ -409,6 +413,36 @@ impl Connection {
     }
 }
 
+/// Asks, and asks again for some seconds where that may help.
+pub(crate) async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, RequestError>
+where
+    F: Future<Output = Result<T, RequestError>>,
+{
+    let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+    for _ in 1..TRIES {
+        match ask().await {
+            Err(error) => match (error.retry_after(), error.refusal()) {
+                // The server says how long; nobody else does.
+                (Some(told), Some(_)) if told <= LONGEST_PAUSE => {
+                    tracing::debug!("{error}; again in {} s", told.as_secs());
+                    tokio::time::sleep(told.max(pause)).await;
+                }
+                (Some(_), None) if begun.elapsed() < PATIENCE => tokio::time::sleep(pause).await,
+                _ => return Err(error),
+            },
+            answered => return answered,
+        }
+        pause *= 2;
+    }
+    ask().await
+}
+
+/// Every answer that is asked for here is one object; a thousand of them are not parsed twice to
+/// know it.
+fn is_whole(answer: &[u8]) -> bool {
+    answer.trim_ascii_end().ends_with(b"}")
+}
+
 /// What the server notes of an object that was applied.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Applied {
@@ -453,6 +487,48 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_ends_early_is_seen() {
+        assert!(is_whole(b"{\"items\":[]}\n"));
+        assert!(!is_whole(b"{\"items\":[{\"a\":"));
+        assert!(!is_whole(b""));
+        assert!(RequestError::Short.retry_after().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_put_off_is_asked_again_after_the_pause() {
+        let tried = std::cell::Cell::new(0);
+        let refused = |code, pause| {
+            RequestError::Refused(Box::new(Refusal {
+                code,
+                retry_after: Some(pause),
+                ..Refusal::default()
+            }))
+        };
+        let (begun, pause) = (Instant::now(), Duration::from_millis(300));
+        let answered = patiently(|| async {
+            tried.set(tried.get() + 1);
+            match tried.get() {
+                1 => Err(refused(429, pause)),
+                2 => Err(RequestError::Short),
+                _ => Ok(()),
+            }
+        });
+        assert!(answered.await.is_ok());
+        assert_eq!(tried.get(), 3);
+        assert!(begun.elapsed() >= pause + FIRST_PAUSE * 2);
+        // Longer than a person is kept waiting without a word; and what is refused for good.
+        for (code, pause) in [(429, LONGEST_PAUSE * 2), (403, pause)] {
+            tried.set(0);
+            let answered: Result<(), _> = patiently(|| async {
+                tried.set(tried.get() + 1);
+                Err(refused(code, pause))
+            })
+            .await;
+            assert_eq!((answered.is_err(), tried.get()), (true, 1));
+        }
+    }
+
+    #[test]
     fn only_rbac_is_about_rights() {
         let refused = |message: &str| Refusal {
             code: 403,
@@ -464,6 +540,10 @@ mod tests {
             \"\" in the namespace \"n\"";
         assert!(refused(rbac).is_about_rights());
         assert!(!refused("pods \"a\" is forbidden: exceeded quota: q").is_about_rights());
+        // Webhooks may say what they like.
+        let webhook = format!("admission webhook \"w\" denied the request: {rbac}");
+        assert!(!refused(&webhook).is_about_rights());
+        assert!(!refused("this cannot be").is_about_rights());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use installer_engine::Probe;
+use installer_render::kubernetes::Kind;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::utils::Backoff;
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::connect::Connection;
 use crate::readiness::{Deployment, Picture, Pod, ReplicaSet, judge};
-use crate::request::Applied;
+use crate::request::{Applied, Asked, asked};
 
 /// After this long a watch that broke is begun again: a person waits, and there are three.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -46,6 +47,17 @@ struct Seen {
 struct Trouble {
     forbidden: bool,
     message: String,
+}
+
+impl Trouble {
+    fn told(&self, asked: &Asked) -> Probe {
+        let message = &self.message;
+        if self.forbidden {
+            Probe::Forbidden(format!("the right to {asked} is missing: {message}"))
+        } else {
+            Probe::Waiting(format!("the cluster does not let us {asked}: {message}"))
+        }
+    }
 }
 
 /// Where the picture keeps a kind.
@@ -98,12 +110,7 @@ impl Watches {
     ) -> Probe {
         let seen = lock(&self.seen);
         if let Some(trouble) = seen.trouble.get(Deployment::PLURAL) {
-            let told = format!("deployments cannot be watched: {}", trouble.message);
-            return if trouble.forbidden {
-                Probe::Failed(told)
-            } else {
-                Probe::Waiting(told)
-            };
+            return trouble.told(&asked("watch", Kind::Deployment, ""));
         }
         // Pods only say more of what the Deployments say.
         if !seen.listed.contains(Deployment::PLURAL) {

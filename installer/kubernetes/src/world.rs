@@ -13,9 +13,9 @@ use installer_render::kubernetes::{Kind, Object, ObjectId};
 
 use crate::connect::Connection;
 use crate::effects::{Done, Site};
-use crate::gone::probe_gone;
+use crate::gone::{kept_by, probe_gone};
 use crate::lock::lease_path;
-use crate::pace::{Pace, perform_all};
+use crate::pace::{Pace, insist, perform_all};
 use crate::receipt;
 use crate::release;
 use crate::request::{Applied, Asked};
@@ -138,9 +138,24 @@ impl KubernetesWorld {
         self.primitives.count()
     }
 
-    /// Makes the site's namespace, in which its lock and its receipt lie.
-    pub async fn make_home(&mut self) -> Result<(), EffectError> {
-        self.site.apply(&self.home).await.map(drop)
+    /// Makes the site's namespace, in which its lock and its receipt lie. One that is being removed
+    /// is waited for; `told` hears what keeps it.
+    pub async fn make_home(&self, told: impl FnMut(&str)) -> Result<(), EffectError> {
+        let interrupted = || self.interrupted.load(Ordering::Relaxed);
+        let made = insist(interrupted, told, || self.apply_home());
+        made.await.map(drop)
+    }
+
+    async fn apply_home(&self) -> Result<(), EffectError> {
+        let Err(mut error) = self.site.apply(&self.home).await else {
+            return Ok(());
+        };
+        if let Ok(Some(found)) = self.site.read(&self.home.id).await
+            && found.pointer("/metadata/deletionTimestamp").is_some()
+        {
+            error.operation.push_str(&kept_by(&found));
+        }
+        Err(error)
     }
 
     /// Keeps what later steps have to know of one that is done.
@@ -195,7 +210,7 @@ impl World for KubernetesWorld {
             // A removal that was cut short when all was on its way: the rest goes by itself.
             (true, Some(Operation::Uninstall)) => Ok(()),
             (true, _) => {
-                self.site.apply(&self.home).await?;
+                self.apply_home().await?;
                 self.site.apply(&secret).await.map(drop)
             }
             (false, _) => Err(error),
@@ -302,7 +317,7 @@ fn worst(probes: Vec<Probe>) -> Probe {
     let mut worst = Probe::Met;
     for probe in probes {
         match (&worst, &probe) {
-            (_, Probe::Failed(_)) => return probe,
+            (_, Probe::Failed(_) | Probe::Forbidden(_)) => return probe,
             (Probe::Met, Probe::Waiting(_)) => worst = probe,
             _ => {}
         }

@@ -130,19 +130,16 @@ pub(super) async fn carry_out(
     }
 
     let _locks = lock(site, &survey)?;
-    let mut lease = lease(&survey.seen).await?;
+    let mut lease = lease(&survey.seen, context).await?;
     let changed = change(site, logins, proof, &mut lease, context).await;
-    if let Some(lease) = lease {
-        lease.release().await;
-    }
-    changed
+    cluster::release(lease, changed).await
 }
 
 /// Nobody else changes the cluster's side of a site, wherever they are.
-pub(super) async fn lease(seen: &Seen) -> Result<Option<Lease>, CommandError> {
+pub(super) async fn lease(seen: &Seen, context: &Context) -> Result<Option<Lease>, CommandError> {
     match seen {
         Seen::Host(_) | Seen::Docker(_) => Ok(None),
-        Seen::Kubernetes(seen) => cluster::lease(seen).await,
+        Seen::Kubernetes(seen) => cluster::lease(seen, context).await,
     }
 }
 
@@ -173,9 +170,9 @@ async fn change(
     let progress = Progress::new(context.printer);
     let mut world = site.world(context, logins.clone(), &survey);
     if let (Seen::Kubernetes(seen), AnyWorld::Kubernetes(world), None) =
-        (&survey.seen, &mut world, &lease)
+        (&survey.seen, &world, &lease)
     {
-        *lease = cluster::first_lease(seen, world).await?;
+        *lease = cluster::first_lease(seen, world, context).await?;
     }
     let mut away = Away::default();
     let mut report = |event: Event| {
@@ -366,10 +363,9 @@ async fn prove(
 }
 
 async fn remember(world: &mut impl World, verified: &Verified) -> Result<(), CommandError> {
-    let failed = |error| CommandError::from_error(Exit::Internal, &error);
-    if let Some(mut receipt) = world.read_receipt().await.map_err(failed)? {
+    if let Some(mut receipt) = world.read_receipt().await? {
         receipt.verified = Some(verified.clone());
-        world.write_receipt(&receipt).await.map_err(failed)?;
+        world.write_receipt(&receipt).await?;
     }
     Ok(())
 }

@@ -71,12 +71,9 @@ pub(super) async fn run(
         return Ok(Exit::Done);
     }
     let _lock = Lock::take(&seen.lock_key(data), "uninstall")?;
-    let lease = lease(&seen).await?;
+    let lease = lease(&seen, context).await?;
     let removed = remove(&place, level, context).await;
-    if let Some(lease) = lease {
-        lease.release().await;
-    }
-    removed
+    cluster::release(lease, removed).await
 }
 
 async fn remove(place: &Place, level: Level, context: &Context) -> Result<Exit, CommandError> {

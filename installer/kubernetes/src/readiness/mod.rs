@@ -12,13 +12,17 @@ use std::time::Duration;
 use installer_engine::Probe;
 use jiff::Timestamp;
 
-use object::{ContainerStatus, Terminated};
+use object::{Condition, ContainerStatus, Terminated};
 pub(crate) use object::{Deployment, Pod, ReplicaSet};
 
 use crate::request::Applied;
 
 /// A scheduler that has no place for so long has none; before, nodes may still be looked at.
 const UNSCHEDULABLE: Duration = Duration::from_secs(15);
+
+/// Whoever makes pods tries again ever more seldom, up to a quarter of an hour: what keeps them from
+/// being made for so long, such as a quota or a webhook, has to be looked at by a person.
+const REFUSED: Duration = Duration::from_secs(30);
 
 /// This many ends in a row, and the pauses between are minutes: waiting longer does not help.
 const RESTARTS_MAX: i64 = 5;
@@ -104,11 +108,7 @@ pub(crate) fn rollout(deployment: &Deployment, applied: Option<&Applied>) -> Sta
         if let Some(condition) = failed {
             return State::Failed(Reason::new(&condition.reason, &condition.message));
         }
-        let failure = status
-            .conditions
-            .iter()
-            .find(|condition| condition.r#type == "ReplicaFailure" && condition.status == "True");
-        return match failure {
+        return match replica_failure(deployment) {
             Some(condition) => State::Waiting(Reason::new(&condition.reason, &condition.message)),
             None => waiting("starting"),
         };
@@ -117,6 +117,20 @@ pub(crate) fn rollout(deployment: &Deployment, applied: Option<&Applied>) -> Sta
         return waiting("ending what ran before");
     }
     State::Ready
+}
+
+/// Why none of its pods is made.
+fn replica_failure(deployment: &Deployment) -> Option<&Condition> {
+    let mut conditions = deployment.status.conditions.iter();
+    conditions.find(|condition| condition.r#type == "ReplicaFailure" && condition.status == "True")
+}
+
+/// Whether its pods have been kept from being made for too long.
+fn refused(deployment: &Deployment, now: Timestamp) -> Option<State> {
+    let failure = replica_failure(deployment)?;
+    let since = failure.last_transition_time?;
+    let long = now.duration_since(since).unsigned_abs() > REFUSED;
+    long.then(|| State::Failed(Reason::new(&failure.reason, &failure.message)))
 }
 
 /// What a pod of the newest version says of itself, where it is not well.
@@ -207,7 +221,7 @@ fn state_of(
         return state;
     };
     if reason.short != "starting" {
-        return state;
+        return refused(deployment, now).unwrap_or(state);
     }
     let newest = picture.sets.values().find(|set| set.is_newest(deployment));
     // Other workloads than Deployments own their pods themselves.

@@ -242,3 +242,28 @@ fn a_pod_without_a_place_is_told_of_after_a_while() {
     let late = judged(&[unplaced("2026-11-21T17:59:30Z")]);
     assert!(matches!(late, Probe::Waiting(line) if line.contains("Unschedulable (a): 0/1 nodes")));
 }
+
+#[test]
+fn pods_that_may_not_be_made_are_waited_for_only_so_long() {
+    let kept = json!({ "conditions": [{
+        "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+        "message": "pods \"a-1\" is forbidden: exceeded quota: theirs",
+        "lastTransitionTime": "2026-11-21T18:00:00Z",
+    }] });
+    let mut picture = Picture::default();
+    let made = deployment("a", &kept);
+    picture.deployments.insert("a".to_owned(), made);
+    let names = BTreeSet::from(["a".to_owned()]);
+    let after = |seconds| {
+        let then = now() + jiff::SignedDuration::from_secs(seconds);
+        judge(&picture, &names, &HashMap::new(), then)
+    };
+    assert!(matches!(after(20), Probe::Waiting(_)), "{:?}", after(20));
+    let Probe::Failed(told) = after(40) else {
+        panic!("{:?}", after(40));
+    };
+    assert!(
+        told.contains("FailedCreate") && told.contains("exceeded quota: theirs"),
+        "{told}"
+    );
+}
