@@ -37,19 +37,22 @@ pub(crate) fn report(site: &Site, seen: &Seen) -> Option<AccessReport> {
             let access = site.profile.access.as_ref()?;
             // Told to listen there, and somebody answers.
             let told = seen.facts.access.address.is_none();
-            let published = told && answers(access.address);
-            Some(made(access, published, &seen.facts.certificates))
+            let address = access.address?;
+            let published = told && answers(address);
+            Some(made(access, address, published, &seen.facts.certificates))
         }
     }
 }
 
 pub(crate) fn on_engine(site: &Site, seen: &OnEngine) -> Option<AccessReport> {
     let access = site.profile.access.as_ref()?;
+    let address = access.address?;
     let facts = &seen.observed.facts;
-    let published = facts.containers.values().any(|fact| {
-        fact.state == ContainerState::Running && fact.published.contains(&access.address)
-    });
-    Some(made(access, published, &facts.certificates))
+    let published = facts
+        .containers
+        .values()
+        .any(|fact| fact.state == ContainerState::Running && fact.published.contains(&address));
+    Some(made(access, address, published, &facts.certificates))
 }
 
 fn answers(mut address: SocketAddr) -> bool {
@@ -61,11 +64,16 @@ fn answers(mut address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }
 
-fn made(access: &Access, published: bool, certificates: &CertificateFacts) -> AccessReport {
+fn made(
+    access: &Access,
+    address: SocketAddr,
+    published: bool,
+    certificates: &CertificateFacts,
+) -> AccessReport {
     let certificate = certificates.services.get(ACCESS);
     AccessReport {
-        url: access.url(),
-        address: access.address.to_string(),
+        url: access.url(address.port()),
+        address: address.to_string(),
         published,
         fingerprint: certificate.map(|fact| fact.fingerprint.clone()),
         certificate_until: certificate.map(|fact| fact.not_after.clone()),

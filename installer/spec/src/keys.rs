@@ -22,12 +22,13 @@ pub(crate) const PROFILE: Keys = Keys {
         "catalogue",
         "events",
         "access",
+        "monitoring",
     ],
     later: &[],
 };
 pub(crate) const AGENTS: Keys = Keys {
     owner: "`agents`",
-    known: &["isolation"],
+    known: &["isolation", "buffer"],
     later: &[],
 };
 pub(crate) const CAMERA: Keys = Keys {
@@ -99,12 +100,20 @@ pub(crate) const EVENT: Keys = Keys {
 };
 pub(crate) const ACCESS: Keys = Keys {
     owner: "`access`",
-    known: &["address", "names", "tls"],
+    known: &[
+        "address",
+        "exposure",
+        "class",
+        "namespace",
+        "port",
+        "names",
+        "tls",
+    ],
     later: &[],
 };
 pub(crate) const TLS: Keys = Keys {
     owner: "`tls`",
-    known: &["certificate", "key", "acme"],
+    known: &["certificate", "key", "acme", "cert_manager"],
     later: &[],
 };
 pub(crate) const ACME: Keys = Keys {
@@ -112,7 +121,12 @@ pub(crate) const ACME: Keys = Keys {
     known: &["directory", "email", "ca_file"],
     later: &[],
 };
-pub(crate) const ALL: [Keys; 11] = [
+pub(crate) const CERT_MANAGER: Keys = Keys {
+    owner: "`cert_manager`",
+    known: &["issuer", "kind"],
+    later: &[],
+};
+pub(crate) const ALL: [Keys; 12] = [
     PROFILE,
     AGENTS,
     CAMERA,
@@ -124,6 +138,7 @@ pub(crate) const ALL: [Keys; 11] = [
     ACCESS,
     TLS,
     ACME,
+    CERT_MANAGER,
 ];
 
 /// Columns of a CSV list.
@@ -190,9 +205,13 @@ mod tests {
             (STORAGE, vec!["Storage", "S3Storage"]),
             (CATALOGUE, vec!["Database"]),
             (EVENT, vec!["WebhookEvent", "MqttEvent", "AmqpEvent"]),
-            (ACCESS, vec!["Access"]),
-            (TLS, vec!["OwnCertificate", "AcmeCertificate"]),
+            (ACCESS, vec!["MachineAccess", "ClusterAccess"]),
+            (
+                TLS,
+                vec!["OwnCertificate", "AcmeCertificate", "ManagedCertificate"],
+            ),
             (ACME, vec!["Acme"]),
+            (CERT_MANAGER, vec!["Issuer"]),
         ] {
             let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();
             assert_eq!(keys(&names), known, "{names:?}");

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use agent_config::TlsFiles;
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{Catalogue, Database, Keeper, Profile, Provider, Source, TestSource};
+use installer_spec::{Access, Catalogue, Database, Keeper, Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use vault_api::Identity;
@@ -313,8 +313,8 @@ impl Placement for Inputs<'_> {
         self.buffer_bytes
     }
 
-    fn public(&self, _address: SocketAddr) -> SocketAddr {
-        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PUBLIC_PORT)
+    fn public(&self, _access: &Access) -> Option<SocketAddr> {
+        Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PUBLIC_PORT))
     }
 
     fn access_folder(&self) -> Utf8PathBuf {
@@ -395,9 +395,11 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         scratch: Vec::new(),
         networks,
         mounts,
-        published: inputs.profile.access.as_ref().map(|access| Published {
-            address: access.address,
-            port: PUBLIC_PORT,
+        published: inputs.profile.access.as_ref().and_then(|access| {
+            Some(Published {
+                address: access.address?,
+                port: PUBLIC_PORT,
+            })
         }),
         health: ["stakeout-vault", "health", "--config", config.path.as_str()]
             .map(str::to_owned)
