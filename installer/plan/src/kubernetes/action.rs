@@ -38,6 +38,15 @@ pub enum KubernetesAction {
         key: String,
         labels: BTreeMap<String, String>,
     },
+    /// The owner's certificate of this fingerprint and its key, as they lie beside the profile, in
+    /// Secret `secret`.
+    InstallCertificate {
+        fingerprint: String,
+        secret: String,
+        certificate: String,
+        key: String,
+        labels: BTreeMap<String, String>,
+    },
 }
 
 /// Where a secret's value comes from.

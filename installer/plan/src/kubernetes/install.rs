@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_render::docker::{Component, certificate_files, certificates};
 use installer_render::kubernetes::{
-    Inputs, Kind, Object, ObjectId, Rendered, Site, Workload, claims, labels, render,
+    ENTRANCE, Inputs, Kind, Object, ObjectId, Rendered, Site, Workload, claims, labels, render,
 };
-use installer_render::{Role, SecretName, SecretOrigin, base_of, secret_purposes};
+use installer_render::{ACCESS, Role, SecretName, SecretOrigin, base_of, secret_purposes};
 use installer_spec::{Profile, TargetChoice};
 
+use super::entrance::{Choice, choose};
 use super::{
     AUTHORITY, KubernetesAction, KubernetesFacts, SecretSource, TRUST, applied_digest, capacity,
     certificate_secret, checks, namespace, volume,
 };
-use crate::certificate::{What, due};
+use crate::certificate::{What, brings_own, due};
 use crate::check::Finding;
 use crate::docker::Ownership;
 use crate::host::PlanError;
@@ -45,7 +46,8 @@ pub fn plan(
         TargetChoice::Auto | TargetChoice::Kubernetes => {}
     }
     let secrets = choose_secrets(profile, &facts.secrets, &facts.rotate);
-    let (site, storage) = rendered(profile, folder, facts, &secrets);
+    let entrance = choose(profile, facts);
+    let (site, storage) = rendered(profile, folder, facts, &secrets, entrance.as_ref());
     let mut findings = checks::findings(profile, facts, &site, storage.as_ref(), promise);
     findings.extend(capacity::findings(profile, facts, &site));
 
@@ -56,6 +58,7 @@ pub fn plan(
         steps: Vec::new(),
         unchanged: 0,
         owned: Owned::default(),
+        entrance,
     };
     for rendered in site.objects {
         draft.object(rendered);
@@ -69,7 +72,8 @@ pub fn plan(
 /// Every object that the site has, as a cluster would be told of it.
 pub fn objects(profile: &Profile, folder: &Utf8Path, facts: &KubernetesFacts) -> Site {
     let secrets = choose_secrets(profile, &facts.secrets, &facts.rotate);
-    rendered(profile, folder, facts, &secrets).0
+    let entrance = choose(profile, facts);
+    rendered(profile, folder, facts, &secrets, entrance.as_ref()).0
 }
 
 /// The names of all objects that a plan for this profile may be about.
@@ -86,6 +90,8 @@ pub fn names(profile: &Profile) -> BTreeSet<ObjectId> {
         secrets: &versions.collect(),
         images: &images.into(),
         volumes: &BTreeMap::new(),
+        // What leads in from outside follows from facts.
+        entrance: None,
     });
     let rendered = site.objects.into_iter().map(|one| one.object.id);
     let workloads = site.workloads.into_iter().map(|one| one.object.id);
@@ -102,6 +108,9 @@ fn own_objects(profile: &Profile) -> BTreeSet<ObjectId> {
         .keys()
         .map(|service| ObjectId::new(Kind::Secret, certificate_secret(service)))
         .collect();
+    if brings_own(profile) {
+        all.insert(ObjectId::new(Kind::Secret, certificate_secret(ACCESS)));
+    }
     if !certified.is_empty() {
         all.insert(ObjectId::new(Kind::Secret, AUTHORITY));
         all.insert(ObjectId::new(Kind::ConfigMap, TRUST));
@@ -114,6 +123,7 @@ fn rendered(
     folder: &Utf8Path,
     facts: &KubernetesFacts,
     secrets: &Secrets,
+    entrance: Option<&Choice>,
 ) -> (Site, Option<StorageEstimate>) {
     let versions: BTreeMap<_, _> = secrets
         .iter()
@@ -139,6 +149,7 @@ fn rendered(
         secrets: &versions,
         images: &images,
         volumes: &volumes,
+        entrance: entrance.map(|choice| &choice.entrance),
     });
     (site, volume::estimate(profile, facts, &volumes))
 }
@@ -151,6 +162,7 @@ struct Draft<'a> {
     steps: Vec<Step>,
     unchanged: usize,
     owned: Owned,
+    entrance: Option<Choice>,
 }
 
 impl Draft<'_> {
@@ -191,7 +203,7 @@ impl Draft<'_> {
         let Some(change) = self.compare(&rendered.object) else {
             return;
         };
-        let mut detail = Vec::new();
+        let mut detail = self.said_of(&rendered.object.id);
         let mut sources = BTreeMap::new();
         for (key, name) in &rendered.secrets {
             let origin = self
@@ -219,6 +231,16 @@ impl Draft<'_> {
         self.push(change, id, action).detail = detail;
     }
 
+    /// Where the vault is reached, beside the Service that leads there.
+    fn said_of(&self, id: &ObjectId) -> Vec<String> {
+        let choice = self.entrance.as_ref().zip(self.profile.access.as_ref());
+        let choice = choice.filter(|_| id.kind == Kind::Service && id.name == ENTRANCE);
+        choice
+            .map(|(choice, access)| choice.detail(access))
+            .into_iter()
+            .collect()
+    }
+
     /// The key of the version of a secret that is in force.
     fn version_of(&self, purpose: &str) -> Option<String> {
         let (version, _) = self.secrets.get(purpose)?;
@@ -237,8 +259,7 @@ impl Draft<'_> {
         self.owned.objects.extend(own_objects(self.profile));
         let facts = self.facts;
         let wanted = certificates(self.profile);
-        let none = crate::access::AccessFacts::default();
-        let (due, unchanged) = due(wanted, self.profile, &facts.certificates, &none);
+        let (due, unchanged) = due(wanted, self.profile, &facts.certificates, &facts.access);
         self.unchanged += unchanged;
         for due in due {
             let action = match due.what {
@@ -259,8 +280,16 @@ impl Draft<'_> {
                         service,
                     }
                 }
-                // `access` is an error finding here.
-                What::Own { .. } => continue,
+                What::Own { fingerprint } => {
+                    let files = certificate_files(ACCESS);
+                    KubernetesAction::InstallCertificate {
+                        fingerprint,
+                        secret: certificate_secret(ACCESS),
+                        certificate: files.certificate.to_owned(),
+                        key: files.key.to_owned(),
+                        labels: self.labels(ACCESS),
+                    }
+                }
             };
             self.push(due.change, due.id, action).detail = due.detail;
         }

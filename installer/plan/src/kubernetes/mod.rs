@@ -3,6 +3,7 @@
 mod action;
 mod capacity;
 mod checks;
+mod entrance;
 mod facts;
 mod flavour;
 mod install;
@@ -12,7 +13,10 @@ mod uninstall;
 mod volume;
 
 pub use action::{KubernetesAction, SecretSource};
-pub use facts::{Cluster, KubernetesFacts, NodeFact, ObjectFact, Room, StorageClassFact};
+pub use facts::{
+    Cluster, GatewayFact, IngressClassFact, KubernetesFacts, NodeFact, ObjectFact, Room,
+    StorageClassFact, Ways,
+};
 pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
 pub use install::{names, objects, plan};
 pub use quantity::{milli, units};

@@ -3,11 +3,13 @@
 //! What runs is the same as on a container engine ([`crate::docker`]): each container becomes a
 //! Deployment that sees the same files at the same paths, out of Secrets, a ConfigMap and claims.
 
+mod entrance;
 mod network;
 mod object;
 mod site;
 mod workload;
 
+pub use entrance::{ENTRANCE, Entrance, dns_names};
 pub use object::{Kind, Object, ObjectId};
 pub use site::{namespace, secret_home};
 pub use workload::BUFFER_BYTES;
@@ -45,6 +47,8 @@ pub struct Inputs<'a> {
     pub images: &'a BTreeMap<Component, String>,
     /// Bytes that each claim asks for, by name.
     pub volumes: &'a BTreeMap<String, u64>,
+    /// How the vault is reached from outside; absent, it is not.
+    pub entrance: Option<&'a Entrance>,
 }
 
 /// A rendered object, and what its secret values are for.

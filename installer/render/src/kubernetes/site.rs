@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use installer_spec::{Isolation, Keeper, Profile, Provider};
+use installer_spec::{Exposure, Isolation, Keeper, Profile, Provider};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::api::core::v1::{
     Namespace, PersistentVolumeClaim, ResourceQuota, Service, ServiceAccount, ServicePort,
 };
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
-use super::{Inputs, Kind, Rendered, Site, Workload, labels, manifest, network, object, workload};
+use super::{
+    Inputs, Kind, Rendered, Site, Workload, entrance, labels, manifest, network, object, workload,
+};
 use crate::configuration::Role;
 use crate::docker::{self, CAMERA_PORT, Container, VAULT_PORT};
 use crate::{Layout, SecretName, Store, label, stores};
@@ -109,6 +112,8 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Site {
             .filter_map(|c| service(inputs, c))
             .map(plain),
     );
+    objects.extend(entrance::objects(inputs).into_iter().map(plain));
+    objects.extend(budget(inputs, &model.containers).map(plain));
     let workloads = model.containers.iter().filter_map(|container| {
         Some(Workload {
             service: container.service.clone(),
@@ -187,7 +192,30 @@ fn quota(inputs: &Inputs<'_>, containers: &[Container]) -> super::Object {
         "persistentvolumeclaims",
         2 * claims(inputs.profile).len() + 2,
     );
+    // A load balancer may lead to a port of the nodes, too.
+    let exposure = inputs.entrance.map(|entrance| entrance.exposure);
+    let balanced = exposure == Some(Exposure::LoadBalancer);
+    let at_nodes = balanced || exposure == Some(Exposure::NodePort);
+    limit("services.loadbalancers", usize::from(balanced));
+    limit("services.nodeports", usize::from(at_nodes));
     inputs.object(Kind::ResourceQuota, "site", &quota)
+}
+
+/// How many agents may be moved at a time; of one there is nothing to say.
+fn budget(inputs: &Inputs<'_>, containers: &[Container]) -> Option<super::Object> {
+    let agents = containers.iter().filter(|one| one.role == Role::Agent);
+    if agents.count() < 2 {
+        return None;
+    }
+    let mut budget: PodDisruptionBudget = manifest(include_str!(
+        "../../../../manifests/kubernetes/disruption-budget.yaml"
+    ));
+    budget.metadata.labels = Some(inputs.labels("agents"));
+    budget.spec.get_or_insert_default().selector = Some(LabelSelector {
+        match_labels: Some(role_selector(inputs, Role::Agent)),
+        match_expressions: None,
+    });
+    Some(inputs.object(Kind::PodDisruptionBudget, "agents", &budget))
 }
 
 /// Name of a role's service account, and of the role in labels.
