@@ -70,6 +70,7 @@ fn objects() -> Vec<(Kind, Value)> {
         secrets: &secrets.map(|purpose| (purpose, 1)).collect(),
         images: &images.into(),
         volumes: &BTreeMap::new(),
+        entrance: None,
     });
     let workloads = site.workloads.into_iter().map(|one| one.object);
     let all = site.objects.into_iter().map(|one| one.object);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use installer_engine::{Logins, World};
 use installer_kubernetes::{
     Choice, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Wanted as Look,
@@ -25,6 +25,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) site: &'a str,
     /// Absent, only what is there is read, which is enough to take it away.
     pub(crate) profile: Option<&'a Profile>,
+    /// The profile's.
+    pub(crate) folder: &'a Utf8Path,
     pub(crate) logins: &'a Logins,
     pub(crate) images: &'a ImagePlaces,
 }
@@ -54,6 +56,7 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
         Look {
             site: wanted.site,
             profile: wanted.profile,
+            folder: wanted.folder,
             logins: wanted.logins,
             namespace: &kubernetes::namespace(wanted.site),
             names: &names,
@@ -96,6 +99,7 @@ pub(crate) fn world(
         site: site.to_owned(),
         namespace: facts.namespace.clone(),
         installation: facts.installation.clone(),
+        own: seen.observed.own.clone(),
         home: namespace(site, &facts.installation, &facts.namespace),
     };
     KubernetesWorld::new(

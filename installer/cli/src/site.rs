@@ -297,6 +297,7 @@ impl Site {
                 let wanted = cluster::Wanted {
                     site,
                     profile,
+                    folder: &self.folder,
                     logins,
                     images: &self.images,
                 };

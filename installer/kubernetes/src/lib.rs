@@ -22,6 +22,7 @@ mod receipt;
 mod request;
 mod rights;
 mod watch;
+mod ways;
 mod world;
 
 pub use cluster::read_cluster;

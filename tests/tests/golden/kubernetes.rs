@@ -7,10 +7,11 @@ use installer_plan::docker::{ImageFact, ImageStanding, Ownership};
 use installer_plan::host::Level;
 use installer_plan::kubernetes::{
     Cluster, KubernetesAction, KubernetesFacts, NodeFact, ObjectFact, Room, Signs,
-    StorageClassFact, applied_digest, namespace, objects, plan, plan_uninstall,
+    StorageClassFact, Ways, applied_digest, namespace, objects, plan, plan_uninstall,
 };
 use installer_plan::{
-    Action, CertificateFact, CertificateFacts, Plan, Promise, SecretFact, digest_of, show,
+    AccessFacts, Action, CertificateFact, CertificateFacts, OwnCertificate, Plan, Promise,
+    SecretFact, digest_of, show,
 };
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Kind, ObjectId};
@@ -82,10 +83,17 @@ fn bare_cluster(site: &str) -> KubernetesFacts {
             },
             nodes: ["a", "b", "c"].map(node).into(),
             storage_classes: [("local-path".to_owned(), class)].into(),
+            ways: Ways::default(),
         },
+        unserved: Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.is_extension())
+            .collect(),
         namespace: namespace(site),
         installation: "0123456789abcdef".into(),
         objects: BTreeMap::new(),
+        given: BTreeSet::new(),
+        access: AccessFacts::default(),
         secrets: BTreeMap::new(),
         missing_logins: BTreeMap::new(),
         certificates: CertificateFacts::default(),
@@ -154,6 +162,12 @@ fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
                 };
                 facts.certificates.services.insert(service.clone(), fact);
             }
+            KubernetesAction::InstallCertificate { secret, .. } => {
+                made(ObjectId::new(Kind::Secret, secret.clone()), None);
+                if let Some(OwnCertificate::Usable(own)) = &mut facts.access.own {
+                    own.in_place = true;
+                }
+            }
             KubernetesAction::Delete { id, .. } => {
                 gone.insert(id);
             }
@@ -211,7 +225,12 @@ fn a_camera_more_or_less_touches_only_what_is_its_own() {
     profile.cameras.push(more);
     let change = planned(&profile, &facts);
     // Both may be counted, and both may reach the vault.
-    let shared = ["ResourceQuota/site", "NetworkPolicy/vault"];
+    // Of two agents there is a budget.
+    let shared = [
+        "ResourceQuota/site",
+        "NetworkPolicy/vault",
+        "PodDisruptionBudget/agents",
+    ];
     for step in &change.steps {
         let id = step.id.as_str();
         assert!(id.contains("yard") || shared.contains(&id), "{id}");

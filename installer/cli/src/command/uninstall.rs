@@ -172,6 +172,7 @@ impl Place {
                 let wanted = cluster::Wanted {
                     site: &self.site,
                     profile: None,
+                    folder: Utf8Path::new(""),
                     logins: &logins,
                     images: &self.images,
                 };

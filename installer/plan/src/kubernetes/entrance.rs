@@ -85,6 +85,12 @@ impl Choice {
     }
 }
 
+/// How others come to the vault; nothing where the profile does not ask for it, or where it cannot
+/// be.
+pub fn entrance(profile: &Profile, facts: &KubernetesFacts) -> Option<Entrance> {
+    choose(profile, facts).map(|choice| choice.entrance)
+}
+
 /// The way in; nothing where the profile asks for none, or where it cannot be.
 pub(super) fn choose(profile: &Profile, facts: &KubernetesFacts) -> Option<Choice> {
     let access = profile.access.as_ref()?;

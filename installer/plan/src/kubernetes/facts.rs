@@ -27,6 +27,9 @@ pub struct KubernetesFacts {
     pub installation: String,
     /// Everything with the label of this site, and whatever else has the name of an object of it.
     pub objects: BTreeMap<ObjectId, ObjectFact>,
+    /// Addresses and names that load balancers have given to the site.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub given: BTreeSet<String>,
     /// By purpose.
     pub secrets: BTreeMap<String, SecretFact>,
     pub missing_logins: BTreeMap<String, String>,

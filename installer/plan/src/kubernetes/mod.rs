@@ -13,6 +13,7 @@ mod uninstall;
 mod volume;
 
 pub use action::{KubernetesAction, SecretSource};
+pub use entrance::entrance;
 pub use facts::{
     Cluster, GatewayFact, IngressClassFact, KubernetesFacts, NodeFact, ObjectFact, Room,
     StorageClassFact, Ways,
