@@ -2,7 +2,7 @@
 
 use installer_render::docker::is_loopback;
 use installer_render::kubernetes::{Kind, ObjectId, Site, claims};
-use installer_spec::{Keeper, Profile, Source, TestSource};
+use installer_spec::{Monitoring, Profile, Source, TestSource};
 
 use super::{KubernetesFacts, entrance, judge};
 use crate::check::{Finding, Severity, login_missing};
@@ -33,12 +33,18 @@ pub(super) fn findings(
             "uninstall that one first, or give this site another name",
         );
     }
-    if profile.storage.keeper == Keeper::Agent {
+    if profile.monitoring == Monitoring::On
+        && [Kind::PodMonitor, Kind::PrometheusRule]
+            .iter()
+            .any(|kind| facts.unserved.contains(kind))
+    {
         say(
             Severity::Error,
-            "keeper-agent",
-            "`storage.keeper: agent`: in a cluster an agent's disk is gone with its pod".to_owned(),
-            "let the vault keep the footage: take `keeper` out",
+            "monitoring",
+            "`monitoring: on`: the cluster has no Prometheus Operator, or does not let us see its \
+             objects"
+                .to_owned(),
+            "install it, or write `monitoring: auto`",
         );
     }
     for camera in &profile.cameras {

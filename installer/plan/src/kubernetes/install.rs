@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_render::docker::{Component, certificate_files, certificates};
 use installer_render::kubernetes::{
-    ENTRANCE, Inputs, Kind, Object, ObjectId, Rendered, Site, Workload, claims, labels, render,
+    ENTRANCE, Inputs, Kind, Object, ObjectId, Rendered, Scraping, Site, Workload, claims, labels,
+    render,
 };
 use installer_render::{ACCESS, Role, SecretName, SecretOrigin, base_of, secret_purposes};
-use installer_spec::{Profile, TargetChoice};
+use installer_spec::{Monitoring, Profile, TargetChoice};
 
 use super::entrance::{Choice, choose};
 use super::{
@@ -92,6 +93,7 @@ pub fn names(profile: &Profile) -> BTreeSet<ObjectId> {
         volumes: &BTreeMap::new(),
         // What leads in from outside follows from facts.
         entrance: None,
+        scraping: Scraping::Nobody,
     });
     let rendered = site.objects.into_iter().map(|one| one.object.id);
     let workloads = site.workloads.into_iter().map(|one| one.object.id);
@@ -116,6 +118,17 @@ fn own_objects(profile: &Profile) -> BTreeSet<ObjectId> {
         all.insert(ObjectId::new(Kind::ConfigMap, TRUST));
     }
     all
+}
+
+/// Whether the cluster's Prometheus is told of the site.
+fn scraping(profile: &Profile, facts: &KubernetesFacts) -> Scraping {
+    let known = |kind| !facts.unserved.contains(&kind);
+    let operated = known(Kind::PodMonitor) && known(Kind::PrometheusRule);
+    match profile.monitoring {
+        Monitoring::Off => Scraping::Nobody,
+        Monitoring::Auto | Monitoring::On if operated => Scraping::Prometheus,
+        Monitoring::Auto | Monitoring::On => Scraping::Nobody,
+    }
 }
 
 fn rendered(
@@ -150,6 +163,7 @@ fn rendered(
         images: &images,
         volumes: &volumes,
         entrance: entrance.map(|choice| &choice.entrance),
+        scraping: scraping(profile, facts),
     });
     (site, volume::estimate(profile, facts, &volumes))
 }
@@ -203,7 +217,7 @@ impl Draft<'_> {
         let Some(change) = self.compare(&rendered.object) else {
             return;
         };
-        let mut detail = self.said_of(&rendered.object.id);
+        let mut detail: Vec<_> = self.said_of(&rendered.object).into_iter().collect();
         let mut sources = BTreeMap::new();
         for (key, name) in &rendered.secrets {
             let origin = self
@@ -231,14 +245,25 @@ impl Draft<'_> {
         self.push(change, id, action).detail = detail;
     }
 
-    /// Where the vault is reached, beside the Service that leads there.
-    fn said_of(&self, id: &ObjectId) -> Vec<String> {
-        let choice = self.entrance.as_ref().zip(self.profile.access.as_ref());
-        let choice = choice.filter(|_| id.kind == Kind::Service && id.name == ENTRANCE);
-        choice
-            .map(|(choice, access)| choice.detail(access))
-            .into_iter()
-            .collect()
+    /// What follows from the cluster: where the vault is reached, and whose disk a claim gets.
+    fn said_of(&self, object: &Object) -> Option<String> {
+        match object.id.kind {
+            Kind::Service if object.id.name == ENTRANCE => {
+                let access = self.profile.access.as_ref()?;
+                Some(self.entrance.as_ref()?.detail(access))
+            }
+            Kind::PersistentVolumeClaim => {
+                let mut classes = self.facts.cluster.storage_classes.iter();
+                let (class, fact) = classes.find(|(_, class)| class.default)?;
+                let manifest = object.value();
+                let size = manifest["spec"]["resources"]["requests"]["storage"].as_str()?;
+                Some(format!(
+                    "{size} of storage class `{class}` ({})",
+                    fact.provisioner
+                ))
+            }
+            _ => None,
+        }
     }
 
     /// The key of the version of a secret that is in force.

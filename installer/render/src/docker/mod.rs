@@ -186,6 +186,8 @@ pub struct Inputs<'a> {
     /// Bytes that one camera's footage may take at its agent while it waits for the vault; absent,
     /// the disk is the limit.
     pub buffer_bytes: Option<u64>,
+    /// Where agents listen: at their container's loopback, but where somebody reads their numbers.
+    pub agents_at: Ipv4Addr,
 }
 
 /// The containers of a site in starting order.
@@ -248,7 +250,7 @@ impl Placement for Inputs<'_> {
         let (address, port) = if service == "vault" {
             (Ipv4Addr::UNSPECIFIED, VAULT_PORT)
         } else {
-            (Ipv4Addr::LOCALHOST, AGENT_PORT)
+            (self.agents_at, AGENT_PORT)
         };
         SocketAddr::V4(SocketAddrV4::new(address, port))
     }

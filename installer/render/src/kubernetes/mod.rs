@@ -4,12 +4,14 @@
 //! Deployment that sees the same files at the same paths, out of Secrets, a ConfigMap and claims.
 
 mod entrance;
+mod monitoring;
 mod network;
 mod object;
 mod site;
 mod workload;
 
 pub use entrance::{ENTRANCE, Entrance, dns_names};
+pub use monitoring::Scraping;
 pub use object::{Kind, Object, ObjectId};
 pub use site::{namespace, secret_home};
 pub use workload::BUFFER_BYTES;
@@ -49,6 +51,7 @@ pub struct Inputs<'a> {
     pub volumes: &'a BTreeMap<String, u64>,
     /// How the vault is reached from outside; absent, it is not.
     pub entrance: Option<&'a Entrance>,
+    pub scraping: Scraping,
 }
 
 /// A rendered object, and what its secret values are for.

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use url::Url;
 
 use super::site::{NAMESPACE_NAME, listens, role_selector, selector};
-use super::{Inputs, Kind, Object, entrance, manifest};
+use super::{Inputs, Kind, Object, entrance, manifest, monitoring};
 use crate::configuration::{Role, agent_of};
 use crate::docker::{CAMERA_PORT, Container, VAULT_PORT};
 use crate::stores;
@@ -57,7 +57,8 @@ fn policy(inputs: &Inputs<'_>, container: &Container, cameras: &Cameras<'_>) -> 
         Role::Vault => entrance::rule(inputs),
         _ => None,
     };
-    let ingress: Vec<_> = ingress.into_iter().chain(outside).collect();
+    let numbers = monitoring::rule(inputs, container);
+    let ingress: Vec<_> = ingress.into_iter().chain(outside).chain(numbers).collect();
     let mut types = Vec::new();
     if !ingress.is_empty() {
         types.push("Ingress".to_owned());

@@ -1,8 +1,9 @@
 //! The objects that are there once: the namespace and its rules, configuration, claims.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
-use installer_spec::{Exposure, Isolation, Keeper, Profile, Provider};
+use installer_spec::{Buffer, Exposure, Isolation, Keeper, Profile, Provider};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
@@ -16,9 +17,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
 use super::{
-    Inputs, Kind, Rendered, Site, Workload, entrance, labels, manifest, network, object, workload,
+    Inputs, Kind, Rendered, Scraping, Site, Workload, entrance, labels, manifest, monitoring,
+    network, object, workload,
 };
-use crate::configuration::Role;
+use crate::configuration::{Role, service_names};
 use crate::docker::{self, CAMERA_PORT, Container, VAULT_PORT};
 use crate::{Layout, SecretName, Store, label, stores};
 
@@ -63,15 +65,23 @@ pub fn secret_home(profile: &Profile, purpose: &str) -> String {
 }
 
 pub(super) fn claims(profile: &Profile) -> BTreeSet<String> {
-    if profile.storage.keeper != Keeper::Vault {
-        return BTreeSet::new();
+    let mut claims = BTreeSet::new();
+    if keeps_of_agents(profile) {
+        let agents = service_names(profile).into_iter();
+        let agents = agents.filter(|(_, role)| *role == Role::Agent);
+        claims.extend(agents.map(|(name, _)| name));
     }
-    let mut claims: BTreeSet<_> = stores(profile)
-        .into_iter()
-        .map(|store| store.name().to_owned())
-        .collect();
-    claims.insert(VAULT_CLAIM.to_owned());
+    if profile.storage.keeper == Keeper::Vault {
+        let stores = stores(profile).into_iter();
+        claims.extend(stores.map(|store| store.name().to_owned()));
+        claims.insert(VAULT_CLAIM.to_owned());
+    }
     claims
+}
+
+/// Whether what agents have outlives their pods: footage that nobody else has, or a buffer by choice.
+pub(super) fn keeps_of_agents(profile: &Profile) -> bool {
+    profile.storage.keeper == Keeper::Agent || profile.agents.buffer == Buffer::Claim
 }
 
 pub(super) fn render(inputs: &Inputs<'_>) -> Site {
@@ -80,6 +90,10 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Site {
         folder: inputs.folder,
         secrets: inputs.secrets,
         buffer_bytes: Some(workload::BUFFER_BYTES / 10 * 9),
+        agents_at: match inputs.scraping {
+            Scraping::Nobody => Ipv4Addr::LOCALHOST,
+            Scraping::Prometheus => Ipv4Addr::UNSPECIFIED,
+        },
     });
     let plain = |object| Rendered {
         object,
@@ -114,6 +128,9 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Site {
     );
     objects.extend(entrance::objects(inputs).into_iter().map(plain));
     objects.extend(budget(inputs, &model.containers).map(plain));
+    let watched = monitoring::objects(inputs, &model.containers);
+    objects.extend(watched.into_iter().map(plain));
+    objects.sort_by_key(|one| one.object.id.kind);
     let workloads = model.containers.iter().filter_map(|container| {
         Some(Workload {
             service: container.service.clone(),
