@@ -11,7 +11,7 @@ use camino::Utf8Path;
 use e2e::root;
 use e2e::shipped::run;
 use installer_render::docker::Component;
-use installer_render::kubernetes::{Inputs, Kind, render};
+use installer_render::kubernetes::{Inputs, Kind, Scraping, render};
 use installer_render::secret_purposes;
 use installer_spec::{MemoryLists, SourceFile, parse};
 use serde_json::{Value, json};
@@ -70,6 +70,8 @@ fn objects() -> Vec<(Kind, Value)> {
         secrets: &secrets.map(|purpose| (purpose, 1)).collect(),
         images: &images.into(),
         volumes: &BTreeMap::new(),
+        entrance: None,
+        scraping: Scraping::Nobody,
     });
     let workloads = site.workloads.into_iter().map(|one| one.object);
     let all = site.objects.into_iter().map(|one| one.object);

@@ -111,6 +111,22 @@ async fn health_and_metrics_are_open_and_the_rest_is_closed() {
         metrics.contains("stakeout_agent_disk_free_bytes "),
         "{metrics}"
     );
+    // What clusters draw and warn of has to be among them.
+    let watched = [
+        include_str!("../../../manifests/kubernetes/alerts.yaml"),
+        include_str!("../../../manifests/kubernetes/dashboard.json"),
+    ];
+    let words = watched
+        .iter()
+        .flat_map(|text| text.split(|c: char| !c.is_ascii_lowercase() && c != '_'));
+    let words: Vec<_> = words
+        .filter(|word| word.starts_with("stakeout_agent_"))
+        .collect();
+    assert!(words.len() > 10, "{words:?}");
+    for word in words {
+        let told = metrics.contains(&format!("# TYPE {word} "));
+        assert!(told, "{word} is not told:\n{metrics}");
+    }
     for path in [
         "/api/cameras",
         "/api/recordings",

@@ -25,6 +25,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) site: &'a str,
     /// Absent, only what is there is read, which is enough to take it away.
     pub(crate) profile: Option<&'a Profile>,
+    /// The profile's.
     pub(crate) folder: &'a Utf8Path,
     pub(crate) logins: &'a Logins,
     pub(crate) images: &'a ImagePlaces,
@@ -98,6 +99,7 @@ pub(crate) fn world(
         site: site.to_owned(),
         namespace: facts.namespace.clone(),
         installation: facts.installation.clone(),
+        own: seen.observed.own.clone(),
         home: namespace(site, &facts.installation, &facts.namespace),
     };
     KubernetesWorld::new(

@@ -263,7 +263,7 @@ pub(crate) async fn in_cluster(site: &Site, seen: &OnCluster) -> Result<SiteRepo
         cameras: said.cameras,
         vault: said.vault,
         disk: said.disk,
-        access: None,
+        access: access::in_cluster(site, seen),
     })
 }
 

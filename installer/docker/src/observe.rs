@@ -187,10 +187,13 @@ pub async fn observe(
         let mut all = containers.values().flat_map(|fact| &fact.published);
         all.any(|other| collide(*other, address))
     };
-    if let Some(wanted) = wanted.profile.and_then(|profile| profile.access.as_ref())
-        && !published(wanted.address)
+    let address = wanted
+        .profile
+        .and_then(|profile| profile.access.as_ref()?.address);
+    if let Some(address) = address
+        && !published(address)
     {
-        access.address = address_fact(connection, wanted.address).await?;
+        access.address = address_fact(connection, address).await?;
     }
     let disk = connection
         .is_local()

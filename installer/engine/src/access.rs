@@ -33,7 +33,7 @@ pub fn read_access(
         fs::read_to_string(&path).map_err(|error| format!("cannot read `{path}`: {error}"))
     };
     match &access.tls {
-        AccessTls::Internal => (facts, None),
+        AccessTls::Internal | AccessTls::CertManager(_) => (facts, None),
         AccessTls::Acme(acme) => {
             let roots = acme.ca_file.as_deref().map(|path| {
                 let text = read(path)?;

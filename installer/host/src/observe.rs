@@ -84,7 +84,7 @@ pub fn observe(
         }
         None => Default::default(),
     };
-    let address = profile.and_then(|profile| Some(profile.access.as_ref()?.address));
+    let address = profile.and_then(|profile| profile.access.as_ref()?.address);
     let listens = services
         .get("vault")
         .is_some_and(|vault| vault.pid.is_some());

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::connect::Connection;
 use crate::error::KubernetesError;
 use crate::request::{Asked, Extent, RequestError, asked, encode};
+use crate::ways::read_ways;
 
 /// Its UID is the cluster's identity: it is there before anything else and never goes.
 const IDENTITY: &str = "kube-system";
@@ -38,7 +39,8 @@ pub async fn read_cluster(
         ..Signs::default()
     };
     let nodes = read_nodes(connection, site, &mut signs);
-    let ((id, nodes), classes) = join(join(identity, nodes), classes).await;
+    let ((id, nodes), (classes, ways)) =
+        join(join(identity, nodes), join(classes, read_ways(connection))).await;
     let storage_classes: BTreeMap<_, _> = classes?.into_iter().map(StorageClass::fact).collect();
     let provisioners = storage_classes.values();
     signs.provisioners = provisioners
@@ -49,6 +51,7 @@ pub async fn read_cluster(
         signs,
         nodes: nodes?,
         storage_classes,
+        ways: ways?,
     })
 }
 
@@ -73,8 +76,8 @@ async fn read_identity(connection: &Connection) -> Result<String, KubernetesErro
         })
 }
 
-/// All items of a list that is not a site's; none where we may not read them.
-async fn read_all<T: DeserializeOwned>(
+/// All items of a list that is not a site's; none where we may not read them, or nobody serves them.
+pub(crate) async fn read_all<T: DeserializeOwned>(
     connection: &Connection,
     path: &str,
     resource: &str,
@@ -83,6 +86,16 @@ async fn read_all<T: DeserializeOwned>(
     struct List<T> {
         items: Option<Vec<T>>,
     }
+    let list: Option<List<T>> = read_list(connection, path, resource).await?;
+    Ok(list.and_then(|list| list.items).unwrap_or_default())
+}
+
+/// An answer of which we may have no part.
+pub(crate) async fn read_list<T: DeserializeOwned>(
+    connection: &Connection,
+    path: &str,
+    resource: &str,
+) -> Result<Option<T>, KubernetesError> {
     let asked = || Asked {
         verb: "list",
         resource: resource.to_owned(),
@@ -91,13 +104,12 @@ async fn read_all<T: DeserializeOwned>(
     let failed = |error| KubernetesError::of(&connection.origin.server, asked(), error);
     let bytes = match connection.get_path(path).await {
         Ok(bytes) => bytes,
-        Err(error) if error.code() == Some(403) => return Ok(Vec::new()),
+        Err(error) if matches!(error.code(), Some(403 | 404)) => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let list: List<T> = serde_json::from_slice(&bytes)
+    serde_json::from_slice(&bytes)
         .map_err(RequestError::Answer)
-        .map_err(failed)?;
-    Ok(list.items.unwrap_or_default())
+        .map_err(failed)
 }
 
 async fn read_nodes(

@@ -44,6 +44,7 @@ pub(crate) struct Site {
     pub(crate) name: String,
     pub(crate) namespace: String,
     installation: String,
+    own: Option<Pair>,
     logins: Logins,
     primitives: Primitives,
     /// The data of the site's Secrets by name, while many are changed.
@@ -56,6 +57,7 @@ impl Site {
         name: String,
         namespace: String,
         installation: String,
+        own: Option<Pair>,
         logins: Logins,
         primitives: Primitives,
     ) -> Self {
@@ -64,6 +66,7 @@ impl Site {
             name,
             namespace,
             installation,
+            own,
             logins,
             primitives,
             secrets: None,
@@ -123,6 +126,18 @@ impl Site {
             }
             KubernetesAction::RemoveRelease { name, namespace } => {
                 self.remove_release(name, namespace).await?;
+                Ok(Done::Else)
+            }
+            KubernetesAction::InstallCertificate {
+                fingerprint,
+                secret,
+                certificate,
+                key,
+                labels,
+            } => {
+                let pair = certificate::planned(self.own.as_ref(), fingerprint)?;
+                self.write_pair(secret, labels, (certificate, key), &pair)
+                    .await?;
                 Ok(Done::Else)
             }
         }

@@ -24,6 +24,7 @@ mod release;
 mod request;
 mod rights;
 mod watch;
+mod ways;
 mod world;
 
 pub use cluster::read_cluster;

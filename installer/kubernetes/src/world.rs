@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures::future::join_all;
 use installer_engine::{EffectError, ErrorKind, Logins, Primitives, Probe, World};
+use installer_pki::Pair;
 use installer_plan::docker::label;
 use installer_plan::kubernetes::KubernetesAction;
 use installer_plan::{Action, Condition, Operation, Receipt};
@@ -29,6 +30,8 @@ pub struct SiteInCluster {
     pub installation: String,
     /// The namespace as the plan has it: the receipt needs it before the first step.
     pub home: Object,
+    /// The owner's certificate and key.
+    pub own: Option<Pair>,
 }
 
 /// One namespace of a cluster, bound to one site.
@@ -64,7 +67,8 @@ fn deed(action: &Action) -> Option<(Deed, ObjectId)> {
     match action {
         KubernetesAction::Apply { object, .. } => Some((Deed::Apply, object.id.clone())),
         KubernetesAction::Delete { id, .. } => Some((Deed::Delete, id.clone())),
-        KubernetesAction::IssueCertificate { secret, .. } => {
+        KubernetesAction::IssueCertificate { secret, .. }
+        | KubernetesAction::InstallCertificate { secret, .. } => {
             Some((Deed::Issue, ObjectId::new(Kind::Secret, secret)))
         }
         KubernetesAction::MakeAuthority { .. }
@@ -119,6 +123,7 @@ impl KubernetesWorld {
                 place.site,
                 place.namespace,
                 place.installation,
+                place.own,
                 logins,
                 primitives.clone(),
             ),

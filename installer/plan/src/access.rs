@@ -65,7 +65,16 @@ pub enum Standing {
 
 /// What a plan says of the place, beside the container or service that serves it.
 pub(crate) fn published(access: &Access) -> String {
-    let tls = match &access.tls {
+    let tls = shown(access);
+    match access.address {
+        Some(address) => format!("published at {address} with {tls}"),
+        None => format!("published with {tls}"),
+    }
+}
+
+/// Whose certificate is shown, in words.
+pub(crate) fn shown(access: &Access) -> String {
+    match &access.tls {
         AccessTls::Internal => "a certificate of the site's own authority".to_owned(),
         AccessTls::Files { certificate, .. } => format!("the certificate in `{certificate}`"),
         AccessTls::Acme(acme) => format!(
@@ -73,8 +82,10 @@ pub(crate) fn published(access: &Access) -> String {
             acme.directory.host_str().unwrap_or_default(),
             listed(&access.needed_names())
         ),
-    };
-    format!("published at {} with {tls}", access.address)
+        AccessTls::CertManager(issuer) => {
+            format!("a certificate of cert-manager's issuer `{}`", issuer.name)
+        }
+    }
 }
 
 /// What stands in the way of `access`, and what its owner should know.
@@ -86,7 +97,16 @@ pub(crate) fn findings(profile: &Profile, facts: &AccessFacts) -> Vec<Finding> {
     let mut say = |severity, id: &str, message: String, help: &str| {
         found.push(Finding::new(severity, id, message, help));
     };
-    let address = access.address;
+    let Some(address) = access.address else {
+        say(
+            Severity::Error,
+            "address-missing",
+            "`access` is one of a cluster: it names no address of this machine".to_owned(),
+            "write `address: 192.168.1.5:8443` with an address of this machine, and take out \
+             `exposure`, `class`, `namespace` and `port`",
+        );
+        return found;
+    };
     match &facts.address {
         None | Some(AddressFact::Free) => {}
         Some(AddressFact::Taken(holder)) => say(
@@ -144,7 +164,10 @@ pub(crate) fn findings(profile: &Profile, facts: &AccessFacts) -> Vec<Finding> {
     found
 }
 
-fn own_findings(own: &OwnCertificate, say: &mut impl FnMut(Severity, &str, String, &str)) {
+pub(crate) fn own_findings(
+    own: &OwnCertificate,
+    say: &mut impl FnMut(Severity, &str, String, &str),
+) {
     let fact = match own {
         OwnCertificate::Unusable(reason) => {
             let help = "name a certificate and its key, PEM files beside the profile";

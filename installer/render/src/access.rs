@@ -33,9 +33,10 @@ pub(crate) fn acme_folder(place: &impl Placement) -> Option<Utf8PathBuf> {
 
 pub(crate) fn public(place: &impl Placement) -> Option<PublicConfig> {
     let access = place.profile().access.as_ref()?;
+    let listen = place.public(access)?;
     let folder = place.access_folder();
     let tls = match &access.tls {
-        AccessTls::Internal | AccessTls::Files { .. } => {
+        AccessTls::Internal | AccessTls::Files { .. } | AccessTls::CertManager(_) => {
             let files = certificate_files(ACCESS);
             TlsConfig::Files {
                 certificate: folder.join(files.certificate),
@@ -50,8 +51,5 @@ pub(crate) fn public(place: &impl Placement) -> Option<PublicConfig> {
             cache: folder,
         },
     };
-    Some(PublicConfig {
-        listen: place.public(access.address),
-        tls,
-    })
+    Some(PublicConfig { listen, tls })
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use agent_config::{AgentConfig, CameraConfig, HttpConfig, RecordPolicy, TlsFiles, UploadConfig};
 use camino::Utf8PathBuf;
-use installer_spec::{Camera, Isolation, Keeper, Profile, Source, When};
+use installer_spec::{Access, Camera, Isolation, Keeper, Profile, Source, When};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use vault_api::{AccountConfig, Identity, TlsConfig, VaultConfig};
@@ -170,8 +170,8 @@ pub(crate) trait Placement {
     fn buffer(&self) -> Option<u64> {
         None
     }
-    /// Where the vault listens for those who come by `access` to an address of the machine.
-    fn public(&self, address: SocketAddr) -> SocketAddr;
+    /// Where the vault listens for those who come by `access`.
+    fn public(&self, access: &Access) -> Option<SocketAddr>;
     /// Folder of the certificate that they are shown.
     fn access_folder(&self) -> Utf8PathBuf;
 }

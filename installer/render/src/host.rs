@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use agent_config::TlsFiles;
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{Profile, Provider, Source, TestSource};
+use installer_spec::{Access, Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use vault_api::Identity;
@@ -152,8 +152,8 @@ impl Placement for Inputs<'_> {
         Some(self.layout.agents())
     }
 
-    fn public(&self, address: SocketAddr) -> SocketAddr {
-        address
+    fn public(&self, access: &Access) -> Option<SocketAddr> {
+        access.address
     }
 
     fn access_folder(&self) -> Utf8PathBuf {

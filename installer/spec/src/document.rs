@@ -8,8 +8,8 @@ use serde::Serialize;
 use crate::access::AccessDocument;
 use crate::charts::ChartDocument;
 use crate::profile::{
-    Broker, Camera, Catalogue, Credentials, Database, EventSink, Isolation, Keeper, Profile,
-    Provider, Record, Source, Storage, TargetChoice, TestSource, When,
+    Broker, Buffer, Camera, Catalogue, Credentials, Database, EventSink, Isolation, Keeper,
+    Monitoring, Profile, Provider, Record, Source, Storage, TargetChoice, TestSource, When,
 };
 use crate::units::{format_bytes, format_duration};
 
@@ -56,6 +56,21 @@ pub(crate) struct Document {
     /// Helm charts that are installed beside the site; in a cluster only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     charts: Vec<ChartDocument>,
+    /// Whether the Prometheus of a cluster is told of the site: what to read, when to warn, what to
+    /// draw. `auto`: where the cluster knows the objects of Prometheus Operator.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "auto"))]
+    monitoring: MonitoringWord,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum MonitoringWord {
+    #[default]
+    Auto,
+    On,
+    Off,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -75,6 +90,19 @@ struct AgentsDocument {
     /// `camera`: a process for each. `group`: one process for all.
     #[serde(default)]
     isolation: IsolationWord,
+    /// In a cluster, where footage waits for the vault. `disposable`: on the node, gone with the
+    /// pod. `claim`: in a volume of its own, which may keep the agent on one node.
+    #[serde(default, skip_serializing_if = "is_default")]
+    buffer: BufferWord,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum BufferWord {
+    #[default]
+    Disposable,
+    Claim,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -445,6 +473,10 @@ impl From<&Profile> for Document {
                     Isolation::Camera => IsolationWord::Camera,
                     Isolation::Group => IsolationWord::Group,
                 },
+                buffer: match profile.agents.buffer {
+                    Buffer::Disposable => BufferWord::Disposable,
+                    Buffer::Claim => BufferWord::Claim,
+                },
             },
             cameras: profile.cameras.iter().map(CameraDocument::from).collect(),
             storage: StorageDocument::from(&profile.storage),
@@ -452,6 +484,11 @@ impl From<&Profile> for Document {
             events: profile.events.iter().map(EventDocument::from).collect(),
             access: profile.access.as_ref().map(AccessDocument::from),
             charts: profile.charts.iter().map(ChartDocument::from).collect(),
+            monitoring: match profile.monitoring {
+                Monitoring::Auto => MonitoringWord::Auto,
+                Monitoring::On => MonitoringWord::On,
+                Monitoring::Off => MonitoringWord::Off,
+            },
         }
     }
 }

@@ -23,12 +23,13 @@ pub(crate) const PROFILE: Keys = Keys {
         "events",
         "access",
         "charts",
+        "monitoring",
     ],
     later: &[],
 };
 pub(crate) const AGENTS: Keys = Keys {
     owner: "`agents`",
-    known: &["isolation"],
+    known: &["isolation", "buffer"],
     later: &[],
 };
 pub(crate) const CAMERA: Keys = Keys {
@@ -100,12 +101,20 @@ pub(crate) const EVENT: Keys = Keys {
 };
 pub(crate) const ACCESS: Keys = Keys {
     owner: "`access`",
-    known: &["address", "names", "tls"],
+    known: &[
+        "address",
+        "exposure",
+        "class",
+        "namespace",
+        "port",
+        "names",
+        "tls",
+    ],
     later: &[],
 };
 pub(crate) const TLS: Keys = Keys {
     owner: "`tls`",
-    known: &["certificate", "key", "acme"],
+    known: &["certificate", "key", "acme", "cert_manager"],
     later: &[],
 };
 pub(crate) const ACME: Keys = Keys {
@@ -118,7 +127,12 @@ pub(crate) const CHART: Keys = Keys {
     known: &["name", "chart", "version", "values", "secrets"],
     later: &[],
 };
-pub(crate) const ALL: [Keys; 12] = [
+pub(crate) const CERT_MANAGER: Keys = Keys {
+    owner: "`cert_manager`",
+    known: &["issuer", "kind"],
+    later: &[],
+};
+pub(crate) const ALL: [Keys; 13] = [
     PROFILE,
     AGENTS,
     CAMERA,
@@ -131,6 +145,7 @@ pub(crate) const ALL: [Keys; 12] = [
     TLS,
     ACME,
     CHART,
+    CERT_MANAGER,
 ];
 
 /// Columns of a CSV list.
@@ -197,10 +212,14 @@ mod tests {
             (STORAGE, vec!["Storage", "S3Storage"]),
             (CATALOGUE, vec!["Database"]),
             (EVENT, vec!["WebhookEvent", "MqttEvent", "AmqpEvent"]),
-            (ACCESS, vec!["Access"]),
-            (TLS, vec!["OwnCertificate", "AcmeCertificate"]),
+            (ACCESS, vec!["MachineAccess", "ClusterAccess"]),
+            (
+                TLS,
+                vec!["OwnCertificate", "AcmeCertificate", "ManagedCertificate"],
+            ),
             (ACME, vec!["Acme"]),
             (CHART, vec!["Chart"]),
+            (CERT_MANAGER, vec!["Issuer"]),
         ] {
             let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();
             assert_eq!(keys(&names), known, "{names:?}");

@@ -23,8 +23,9 @@ pub use edit::{EditError, add_camera, remove_camera};
 pub use lists::{Lists, MemoryLists};
 pub use mask::mask;
 pub use profile::{
-    Access, AccessTls, Acme, Agents, Broker, Camera, Catalogue, Chart, ChartSource, Credentials,
-    Database, EventSink, Isolation, Keeper, Login, MongoAddress, Profile, Provider, Record, S3,
-    Source, Storage, TargetChoice, TestSource, When,
+    Access, AccessTls, Acme, Agents, Broker, Buffer, Camera, Catalogue, Chart, ChartSource,
+    ClusterAccess, Credentials, Database, EventSink, Exposure, Isolation, Issuer, IssuerKind,
+    Keeper, Login, MongoAddress, Monitoring, Profile, Provider, Record, S3, Source, Storage,
+    TargetChoice, TestSource, When,
 };
 pub use units::{format_bytes, format_duration, parse_bytes, parse_duration};

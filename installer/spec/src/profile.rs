@@ -26,6 +26,8 @@ pub struct Profile {
     pub access: Option<Access>,
     /// In file order; names are unique. Only a cluster takes any.
     pub charts: Vec<Chart>,
+    /// Of a cluster.
+    pub monitoring: Monitoring,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,27 @@ pub enum TargetChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Agents {
     pub isolation: Isolation,
+    pub buffer: Buffer,
+}
+
+/// Where an agent in a cluster keeps what waits for the vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Buffer {
+    /// On the node's own disk: gone with the pod, and the pod goes wherever there is room.
+    Disposable,
+    /// In a claim: it outlives the pod, and where the claim is bound to a node, so is the agent.
+    Claim,
+}
+
+/// Whether a cluster's Prometheus is told of the site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Monitoring {
+    /// Where the cluster knows its objects.
+    Auto,
+    On,
+    Off,
 }
 
 /// How many cameras share a process.
@@ -279,11 +302,35 @@ pub enum ChartSource {
 /// Where people and other machines reach the vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// An unspecified one is every address of the machine; its port is not 0.
-    pub address: SocketAddr,
-    /// Further names: DNS names in lower case and IP addresses, in file order.
+    /// On a machine. An unspecified one is every address of it; its port is not 0.
+    pub address: Option<SocketAddr>,
+    /// In a cluster; all of it is absent where there is an address.
+    pub cluster: ClusterAccess,
+    /// DNS names in lower case and IP addresses, in file order. There is one where there is no
+    /// address.
     pub names: Vec<String>,
     pub tls: AccessTls,
+}
+
+/// How a cluster leads to the vault; what is absent follows from the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClusterAccess {
+    pub exposure: Option<Exposure>,
+    /// Of load balancers, of an Ingress or of a Gateway.
+    pub class: Option<String>,
+    /// Namespace of the pods that pass connections on, of an Ingress or of a Gateway.
+    pub namespace: Option<String>,
+    /// At which people come in.
+    pub port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exposure {
+    LoadBalancer,
+    Ingress,
+    Gateway,
+    NodePort,
 }
 
 /// Whose certificate is shown there.
@@ -298,6 +345,34 @@ pub enum AccessTls {
     },
     /// One of an ACME authority, which gets to the vault by [`Access::names`].
     Acme(Acme),
+    /// One that cert-manager has issued in the cluster.
+    CertManager(Issuer),
+}
+
+/// An issuer of cert-manager.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    pub name: String,
+    pub kind: IssuerKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IssuerKind {
+    /// Of the site's own namespace.
+    Issuer,
+    ClusterIssuer,
+}
+
+impl Exposure {
+    /// As profiles have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LoadBalancer => "load-balancer",
+            Self::Ingress => "ingress",
+            Self::Gateway => "gateway",
+            Self::NodePort => "node-port",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -312,7 +387,7 @@ pub struct Acme {
 impl Access {
     /// The address as a name, where it is one of a single machine.
     fn own_name(&self) -> Option<String> {
-        let ip = self.address.ip();
+        let ip = self.address?.ip();
         (!ip.is_unspecified()).then(|| ip.to_string())
     }
 
@@ -330,18 +405,17 @@ impl Access {
         }
     }
 
-    /// `https://HOST:PORT`, by the first name or else by the address.
-    pub fn url(&self) -> String {
-        let host = match self.names.first() {
-            Some(name) => name.clone(),
-            None => self.address.ip().to_string(),
-        };
+    /// `https://HOST:PORT`, by the first name or else by the address, at a port.
+    pub fn url(&self, port: u16) -> String {
+        let own = || self.address.map(|address| address.ip().to_string());
+        let host = self.names.first().cloned().or_else(own);
+        let host = host.unwrap_or_default();
         let host = if host.contains(':') {
             format!("[{host}]")
         } else {
             host
         };
-        match self.address.port() {
+        match port {
             443 => format!("https://{host}"),
             port => format!("https://{host}:{port}"),
         }

@@ -5,8 +5,8 @@ use installer_host::programs_folder;
 use installer_plan::Severity;
 use installer_render::login_name;
 use installer_spec::{
-    Agents, Camera, Catalogue, Isolation, Keeper, Login, Profile, Provider, Record, Source,
-    Storage, TargetChoice, TestSource, When,
+    Agents, Buffer, Camera, Catalogue, Isolation, Keeper, Login, Monitoring, Profile, Provider,
+    Record, Source, Storage, TargetChoice, TestSource, When,
 };
 
 use super::cameras::{ProbeOutcome, keep_login, probe_text, rtsp_of, typed_camera};
@@ -58,11 +58,13 @@ pub(super) async fn run(arguments: args::Init, context: &Context) -> Result<Exit
         target: TargetChoice::Auto,
         agents: Agents {
             isolation: Isolation::Camera,
+            buffer: Buffer::Disposable,
         },
         cameras: wanted.iter().map(|one| one.camera.clone()).collect(),
         storage: storage(&arguments)?,
         access: None,
         charts: Vec::new(),
+        monitoring: Monitoring::Auto,
         catalogue: Catalogue::Sqlite,
         events: Vec::new(),
     };

@@ -10,7 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use camino::Utf8Path;
 use futures::future::{join, join_all};
-use installer_engine::{Logins, certificate, secret};
+use installer_engine::{Logins, certificate, read_access, secret};
+use installer_pki::Pair;
 use installer_plan::Receipt;
 use installer_plan::docker::{ImageFact, Ownership, label};
 use installer_plan::kubernetes::{
@@ -43,7 +44,7 @@ pub struct Wanted<'a> {
     pub site: &'a str,
     /// Absent, only what is there is read, which is enough to take it away.
     pub profile: Option<&'a Profile>,
-    /// The profile's: relative paths in it start there.
+    /// The profile's: relative paths start there.
     pub folder: &'a Utf8Path,
     pub logins: &'a Logins,
     pub namespace: &'a str,
@@ -58,6 +59,8 @@ pub struct KubernetesObserved {
     pub facts: KubernetesFacts,
     /// Newest value of each secret; never shown.
     secrets: BTreeMap<String, String>,
+    /// The owner's certificate and key, as they lie beside the profile.
+    pub own: Option<Pair>,
     /// What the site's parts trust.
     pub trust: Option<String>,
 }
@@ -89,8 +92,14 @@ pub async fn observe(
     // Whose the others are is known once receipt and namespace are.
     lists.sort_by_key(|(kind, _)| (*kind != Kind::Secret, *kind != Kind::Namespace));
     let mut rest = Vec::new();
+    let mut unserved = BTreeSet::new();
     for (kind, mut answer) in lists {
         if let Answer::Refused(error) = answer {
+            let ours = site.receipt.iter().flat_map(owned);
+            if kind.is_extension() && !ours.into_iter().any(|id| id.kind == kind) {
+                unserved.insert(kind);
+                continue;
+            }
             answer = read_named(connection, kind, wanted, site.receipt.as_ref(), error).await?;
         }
         if matches!(kind, Kind::Secret | Kind::Namespace) {
@@ -131,8 +140,18 @@ pub async fn observe(
     });
     let values = values.collect();
     let layout = Layout::new("");
+    let (access, own) = match wanted.profile {
+        Some(profile) => {
+            let kept = certificate::shown_to_others(&site.texts, &layout);
+            read_access(profile, wanted.folder, kept.as_ref())
+        }
+        None => Default::default(),
+    };
     let facts = KubernetesFacts {
         cluster: cluster?,
+        unserved,
+        access,
+        given: site.given,
         namespace: wanted.namespace.to_owned(),
         installation,
         certificates: certificate::facts(&site.texts, &layout),
@@ -153,6 +172,7 @@ pub async fn observe(
     Ok(KubernetesObserved {
         facts,
         secrets: values,
+        own,
         trust: site.texts.remove(&layout.trust().join("ca.crt")),
     })
 }
@@ -187,7 +207,9 @@ async fn read_kind(
         Ok(bytes) => return Ok((kind, Answer::List(bytes))),
         Err(error) => error,
     };
-    if !kind.is_namespaced() && error.code() == Some(403) {
+    // A role may know nothing of what somebody taught the cluster.
+    let unknown = kind.is_extension() && matches!(error.code(), Some(403 | 404));
+    if unknown || (!kind.is_namespaced() && error.code() == Some(403)) {
         return Ok((kind, Answer::Refused(error)));
     }
     let asked = asked("list", kind, "");
@@ -249,6 +271,8 @@ struct Site<'a> {
     values: BTreeMap<SecretName, String>,
     /// Certificates and keys, as if they lay in a data directory.
     texts: certificate::Texts,
+    /// Addresses and names of load balancers.
+    given: BTreeSet<String>,
 }
 
 impl<'a> Site<'a> {
@@ -260,6 +284,7 @@ impl<'a> Site<'a> {
             objects: BTreeMap::new(),
             values: BTreeMap::new(),
             texts: BTreeMap::new(),
+            given: BTreeSet::new(),
         }
     }
 
@@ -361,8 +386,14 @@ impl<'a> Site<'a> {
         })
     }
 
-    /// Values of secrets and certificates.
+    /// Values of secrets and certificates, and what a load balancer says of an object.
     fn keep(&mut self, id: &ObjectId, object: &Value) {
+        let given = object.pointer("/status/loadBalancer/ingress");
+        for one in given.and_then(Value::as_array).into_iter().flatten() {
+            let at = one.get("ip").or_else(|| one.get("hostname"));
+            self.given
+                .extend(at.and_then(Value::as_str).map(str::to_owned));
+        }
         let data = object.get("data").and_then(Value::as_object);
         let layout = Layout::new("");
         for (key, value) in data.into_iter().flatten() {

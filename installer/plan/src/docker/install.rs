@@ -1,6 +1,7 @@
 //! Profile and facts in, steps out.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use camino::Utf8Path;
 use installer_render::RenderedFile;
@@ -38,6 +39,7 @@ pub fn plan(
         folder,
         secrets: &versions,
         buffer_bytes: None,
+        agents_at: Ipv4Addr::LOCALHOST,
     });
     let storage = facts
         .disk

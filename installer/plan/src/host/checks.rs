@@ -113,11 +113,11 @@ pub(super) fn findings(
         ));
     }
     found.extend(access::findings(profile, &facts.access));
-    if let Some(access) = &profile.access
-        && access.address.port() < LOW_PORTS
+    if let Some(address) = profile.access.as_ref().and_then(|access| access.address)
+        && address.port() < LOW_PORTS
         && (facts.machine.manager == ServiceManager::Systemd || facts.machine.uid != 0)
     {
-        let port = access.address.port();
+        let port = address.port();
         found.push(Finding::new(
             Severity::Error,
             "port-low",

@@ -46,6 +46,15 @@ pub enum KubernetesAction {
     },
     /// Helm takes a release away.
     RemoveRelease { name: String, namespace: String },
+    /// The owner's certificate of this fingerprint and its key, as they lie beside the profile, in
+    /// Secret `secret`.
+    InstallCertificate {
+        fingerprint: String,
+        secret: String,
+        certificate: String,
+        key: String,
+        labels: BTreeMap<String, String>,
+    },
 }
 
 /// Where a secret's value comes from.

@@ -2,9 +2,9 @@
 
 use installer_render::docker::is_loopback;
 use installer_render::kubernetes::{Kind, ObjectId, Site, claims};
-use installer_spec::{Keeper, Profile, Source, TestSource};
+use installer_spec::{Monitoring, Profile, Source, TestSource};
 
-use super::{KubernetesFacts, judge};
+use super::{KubernetesFacts, entrance, judge};
 use crate::check::{Finding, Severity, login_missing};
 use crate::docker::{ImageStanding, Ownership};
 use crate::storage::{Promise, StorageEstimate, retention_finding};
@@ -33,20 +33,18 @@ pub(super) fn findings(
             "uninstall that one first, or give this site another name",
         );
     }
-    if profile.storage.keeper == Keeper::Agent {
+    if profile.monitoring == Monitoring::On
+        && [Kind::PodMonitor, Kind::PrometheusRule]
+            .iter()
+            .any(|kind| facts.unserved.contains(kind))
+    {
         say(
             Severity::Error,
-            "keeper-agent",
-            "`storage.keeper: agent`: in a cluster an agent's disk is gone with its pod".to_owned(),
-            "let the vault keep the footage: take `keeper` out",
-        );
-    }
-    if profile.access.is_some() {
-        say(
-            Severity::Error,
-            "access-cluster",
-            "`access` names an address of a machine, and a cluster has many".to_owned(),
-            "take it out; the vault is the Service `vault` inside the cluster",
+            "monitoring",
+            "`monitoring: on`: the cluster has no Prometheus Operator, or does not let us see its \
+             objects"
+                .to_owned(),
+            "install it, or write `monitoring: auto`",
         );
     }
     for camera in &profile.cameras {
@@ -129,6 +127,7 @@ pub(super) fn findings(
             ImageStanding::Pinned => {}
         }
     }
+    found.extend(entrance::findings(profile, facts));
     for (camera, reason) in &facts.missing_logins {
         found.push(login_missing(camera, reason));
     }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use installer_render::docker::Component;
-use installer_render::kubernetes::ObjectId;
+use installer_render::kubernetes::{Kind, ObjectId};
 use serde::{Deserialize, Serialize};
 
 use super::Signs;
+use crate::access::AccessFacts;
 use crate::certificate::CertificateFacts;
 use crate::check::Finding;
 use crate::digest::Digest;
@@ -18,16 +19,25 @@ use crate::receipt::Receipt;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KubernetesFacts {
     pub cluster: Cluster,
+    /// Kinds that the cluster does not know, or does not let us see.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unserved: BTreeSet<Kind>,
     pub namespace: String,
     /// Told apart from other installations of a site of this name: read from what is there, else
     /// made up for a first one.
     pub installation: String,
     /// Everything with the label of this site, and whatever else has the name of an object of it.
     pub objects: BTreeMap<ObjectId, ObjectFact>,
+    /// Addresses and names that load balancers have given to the site.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub given: BTreeSet<String>,
     /// By purpose.
     pub secrets: BTreeMap<String, SecretFact>,
     pub missing_logins: BTreeMap<String, String>,
     pub certificates: CertificateFacts,
+    /// No more of it than what lies beside the profile.
+    #[serde(default)]
+    pub access: AccessFacts,
     pub images: BTreeMap<Component, ImageFact>,
     pub receipt: Option<Receipt>,
     /// Secrets that the owner wants anew, by purpose.
@@ -75,6 +85,32 @@ pub struct Cluster {
     pub signs: Signs,
     pub nodes: BTreeMap<String, NodeFact>,
     pub storage_classes: BTreeMap<String, StorageClassFact>,
+    #[serde(default)]
+    pub ways: Ways,
+}
+
+/// What may lead connections into a cluster from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ways {
+    /// API groups that the cluster serves.
+    pub groups: BTreeSet<String>,
+    pub ingress_classes: BTreeMap<String, IngressClassFact>,
+    /// Those that pass TLS on and take routes of other namespaces.
+    pub gateways: Vec<GatewayFact>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IngressClassFact {
+    pub default: bool,
+    pub controller: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayFact {
+    pub namespace: String,
+    pub name: String,
+    /// Of its class.
+    pub controller: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

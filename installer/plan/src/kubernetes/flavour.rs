@@ -1,6 +1,6 @@
 //! What kind of cluster it is, by several signs, none of which is believed alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,23 @@ pub struct Flavour {
     pub storage: String,
     /// How images come to nodes without a registry.
     pub images: String,
+    /// How its load balancers are spoken to; absent where it comes without any.
+    #[serde(default)]
+    pub load_balancer: Option<LoadBalancer>,
+    /// How to get a way in from outside.
+    #[serde(default)]
+    pub way_in: Option<String>,
+}
+
+/// What a flavour's own load balancers want to hear.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadBalancer {
+    /// At which people come in where the profile does not say.
+    pub port: u16,
+    /// Of the Service.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

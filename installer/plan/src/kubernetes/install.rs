@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_render::docker::{Component, certificate_files, certificates};
 use installer_render::kubernetes::{
-    Inputs, Kind, Object, ObjectId, Rendered, Site, Workload, claims, labels, render,
+    ENTRANCE, Inputs, Kind, Object, ObjectId, Rendered, Scraping, Site, Workload, claims, labels,
+    render,
 };
-use installer_render::{Role, SecretName, SecretOrigin, base_of, secret_purposes};
-use installer_spec::{Profile, TargetChoice};
+use installer_render::{ACCESS, Role, SecretName, SecretOrigin, base_of, secret_purposes};
+use installer_spec::{Monitoring, Profile, TargetChoice};
 
+use super::entrance::{Choice, choose};
 use super::{
     AUTHORITY, KubernetesAction, KubernetesFacts, SecretSource, TRUST, applied_digest, capacity,
     certificate_secret, checks, namespace, release, volume,
 };
-use crate::certificate::{What, due};
+use crate::certificate::{What, brings_own, due};
 use crate::check::Finding;
 use crate::docker::Ownership;
 use crate::host::PlanError;
@@ -45,7 +47,8 @@ pub fn plan(
         TargetChoice::Auto | TargetChoice::Kubernetes => {}
     }
     let secrets = choose_secrets(profile, &facts.secrets, &facts.rotate);
-    let (site, storage) = rendered(profile, folder, facts, &secrets);
+    let entrance = choose(profile, facts);
+    let (site, storage) = rendered(profile, folder, facts, &secrets, entrance.as_ref());
     let mut findings = checks::findings(profile, facts, &site, storage.as_ref(), promise);
     findings.extend(capacity::findings(profile, facts, &site));
     findings.extend(release::findings(facts, &site.releases));
@@ -57,6 +60,7 @@ pub fn plan(
         steps: Vec::new(),
         unchanged: 0,
         owned: Owned::default(),
+        entrance,
     };
     for rendered in site.objects {
         draft.object(rendered);
@@ -71,7 +75,8 @@ pub fn plan(
 /// Every object that the site has, as a cluster would be told of it.
 pub fn objects(profile: &Profile, folder: &Utf8Path, facts: &KubernetesFacts) -> Site {
     let secrets = choose_secrets(profile, &facts.secrets, &facts.rotate);
-    rendered(profile, folder, facts, &secrets).0
+    let entrance = choose(profile, facts);
+    rendered(profile, folder, facts, &secrets, entrance.as_ref()).0
 }
 
 /// The names of all objects that a plan for this profile may be about.
@@ -88,6 +93,9 @@ pub fn names(profile: &Profile) -> BTreeSet<ObjectId> {
         secrets: &versions.collect(),
         images: &images.into(),
         volumes: &BTreeMap::new(),
+        // What leads in from outside follows from facts.
+        entrance: None,
+        scraping: Scraping::Nobody,
     });
     let rendered = site.objects.into_iter().map(|one| one.object.id);
     let workloads = site.workloads.into_iter().map(|one| one.object.id);
@@ -104,6 +112,9 @@ fn own_objects(profile: &Profile) -> BTreeSet<ObjectId> {
         .keys()
         .map(|service| ObjectId::new(Kind::Secret, certificate_secret(service)))
         .collect();
+    if brings_own(profile) {
+        all.insert(ObjectId::new(Kind::Secret, certificate_secret(ACCESS)));
+    }
     if !certified.is_empty() {
         all.insert(ObjectId::new(Kind::Secret, AUTHORITY));
         all.insert(ObjectId::new(Kind::ConfigMap, TRUST));
@@ -111,11 +122,23 @@ fn own_objects(profile: &Profile) -> BTreeSet<ObjectId> {
     all
 }
 
+/// Whether the cluster's Prometheus is told of the site.
+fn scraping(profile: &Profile, facts: &KubernetesFacts) -> Scraping {
+    let known = |kind| !facts.unserved.contains(&kind);
+    let operated = known(Kind::PodMonitor) && known(Kind::PrometheusRule);
+    match profile.monitoring {
+        Monitoring::Off => Scraping::Nobody,
+        Monitoring::Auto | Monitoring::On if operated => Scraping::Prometheus,
+        Monitoring::Auto | Monitoring::On => Scraping::Nobody,
+    }
+}
+
 fn rendered(
     profile: &Profile,
     folder: &Utf8Path,
     facts: &KubernetesFacts,
     secrets: &Secrets,
+    entrance: Option<&Choice>,
 ) -> (Site, Option<StorageEstimate>) {
     let versions: BTreeMap<_, _> = secrets
         .iter()
@@ -141,6 +164,8 @@ fn rendered(
         secrets: &versions,
         images: &images,
         volumes: &volumes,
+        entrance: entrance.map(|choice| &choice.entrance),
+        scraping: scraping(profile, facts),
     });
     (site, volume::estimate(profile, facts, &volumes))
 }
@@ -153,6 +178,7 @@ pub(super) struct Draft<'a> {
     steps: Vec<Step>,
     pub(super) unchanged: usize,
     pub(super) owned: Owned,
+    entrance: Option<Choice>,
 }
 
 impl Draft<'_> {
@@ -198,7 +224,7 @@ impl Draft<'_> {
         let Some(change) = self.compare(&rendered.object) else {
             return;
         };
-        let mut detail = Vec::new();
+        let mut detail: Vec<_> = self.said_of(&rendered.object).into_iter().collect();
         let mut sources = BTreeMap::new();
         for (key, name) in &rendered.secrets {
             let origin = self
@@ -226,6 +252,27 @@ impl Draft<'_> {
         self.push(change, id, action).detail = detail;
     }
 
+    /// What follows from the cluster: where the vault is reached, and whose disk a claim gets.
+    fn said_of(&self, object: &Object) -> Option<String> {
+        match object.id.kind {
+            Kind::Service if object.id.name == ENTRANCE => {
+                let access = self.profile.access.as_ref()?;
+                Some(self.entrance.as_ref()?.detail(access))
+            }
+            Kind::PersistentVolumeClaim => {
+                let mut classes = self.facts.cluster.storage_classes.iter();
+                let (class, fact) = classes.find(|(_, class)| class.default)?;
+                let manifest = object.value();
+                let size = manifest["spec"]["resources"]["requests"]["storage"].as_str()?;
+                Some(format!(
+                    "{size} of storage class `{class}` ({})",
+                    fact.provisioner
+                ))
+            }
+            _ => None,
+        }
+    }
+
     /// The key of the version of a secret that is in force.
     fn version_of(&self, purpose: &str) -> Option<String> {
         let (version, _) = self.secrets.get(purpose)?;
@@ -244,8 +291,7 @@ impl Draft<'_> {
         self.owned.objects.extend(own_objects(self.profile));
         let facts = self.facts;
         let wanted = certificates(self.profile);
-        let none = crate::access::AccessFacts::default();
-        let (due, unchanged) = due(wanted, self.profile, &facts.certificates, &none);
+        let (due, unchanged) = due(wanted, self.profile, &facts.certificates, &facts.access);
         self.unchanged += unchanged;
         for due in due {
             let action = match due.what {
@@ -266,8 +312,16 @@ impl Draft<'_> {
                         service,
                     }
                 }
-                // `access` is an error finding here.
-                What::Own { .. } => continue,
+                What::Own { fingerprint } => {
+                    let files = certificate_files(ACCESS);
+                    KubernetesAction::InstallCertificate {
+                        fingerprint,
+                        secret: certificate_secret(ACCESS),
+                        certificate: files.certificate.to_owned(),
+                        key: files.key.to_owned(),
+                        labels: self.labels(ACCESS),
+                    }
+                }
             };
             self.push(due.change, due.id, action).detail = due.detail;
         }

@@ -3,6 +3,7 @@
 mod action;
 mod capacity;
 mod checks;
+mod entrance;
 mod facts;
 mod flavour;
 mod install;
@@ -13,8 +14,10 @@ mod uninstall;
 mod volume;
 
 pub use action::{KubernetesAction, SecretSource};
+pub use entrance::entrance;
 pub use facts::{
-    ChartFact, Cluster, KubernetesFacts, NodeFact, ObjectFact, ReleaseFact, Room, StorageClassFact,
+    ChartFact, Cluster, GatewayFact, IngressClassFact, KubernetesFacts, NodeFact, ObjectFact,
+    ReleaseFact, Room, StorageClassFact, Ways,
 };
 pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
 pub use install::{names, objects, plan};

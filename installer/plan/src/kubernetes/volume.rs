@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use installer_render::kubernetes::{Kind, ObjectId};
-use installer_spec::{Profile, Provider};
+use installer_render::agent_of;
+use installer_render::kubernetes::{BUFFER_BYTES, Kind, ObjectId};
+use installer_spec::{Keeper, Profile, Provider};
 
 use super::KubernetesFacts;
 use crate::facts::Disk;
@@ -28,6 +29,11 @@ fn footage_claim(profile: &Profile) -> Option<&'static str> {
 pub(super) fn bytes(profile: &Profile, facts: &KubernetesFacts, claim: &str) -> u64 {
     let id = ObjectId::new(Kind::PersistentVolumeClaim, claim);
     let there = facts.objects.get(&id).and_then(|fact| fact.storage_bytes);
+    if let Some(cameras) = cameras_of(profile, claim) {
+        let wanted = of_agent(profile, facts, cameras);
+        // What is there and has footage of nobody else's never shrinks either.
+        return wanted.max(there.unwrap_or_default());
+    }
     let holds_footage = footage_claim(profile) == Some(claim);
     let wanted = match (holds_footage, profile.storage.quota, there) {
         (false, ..) => SMALL_BYTES,
@@ -36,6 +42,26 @@ pub(super) fn bytes(profile: &Profile, facts: &KubernetesFacts, claim: &str) -> 
         (true, None, None) => promised(profile, facts).map_or(FOOTAGE_BYTES, with_reserve),
     };
     wanted.max(there.unwrap_or_default())
+}
+
+/// How many cameras the agent of this name records; nothing where it is another's name.
+fn cameras_of(profile: &Profile, claim: &str) -> Option<u64> {
+    let recorded = profile.cameras.iter();
+    let recorded = recorded.filter(|camera| agent_of(profile, camera) == claim);
+    let recorded = u64::try_from(recorded.count()).unwrap_or(u64::MAX);
+    (recorded > 0).then_some(recorded)
+}
+
+/// What an agent's claim asks for: its part of all footage where it keeps it, else what waits for
+/// the vault.
+fn of_agent(profile: &Profile, facts: &KubernetesFacts, cameras: u64) -> u64 {
+    if profile.storage.keeper == Keeper::Vault {
+        return BUFFER_BYTES * cameras;
+    }
+    let all = u64::try_from(profile.cameras.len().max(1)).unwrap_or(u64::MAX);
+    let part = |whole: u64| with_reserve(whole / all * cameras);
+    let whole = profile.storage.quota.or_else(|| promised(profile, facts));
+    whole.map_or_else(|| part(FOOTAGE_BYTES), part)
 }
 
 /// Bytes of the footage that `retention` promises.
@@ -63,7 +89,12 @@ pub(super) fn estimate(
     facts: &KubernetesFacts,
     volumes: &BTreeMap<String, u64>,
 ) -> Option<StorageEstimate> {
-    let claim = footage_claim(profile).filter(|_| keeps_here(profile))?;
-    let bytes = *volumes.get(claim)?;
+    let bytes = match profile.storage.keeper {
+        Keeper::Agent => volumes.values().sum(),
+        Keeper::Vault => {
+            let claim = footage_claim(profile).filter(|_| keeps_here(profile))?;
+            *volumes.get(claim)?
+        }
+    };
     Some(days_of(profile, &facts.cameras, disk(bytes)))
 }

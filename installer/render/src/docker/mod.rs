@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use agent_config::TlsFiles;
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_spec::{Catalogue, Database, Keeper, Profile, Provider, Source, TestSource};
+use installer_spec::{Access, Catalogue, Database, Keeper, Profile, Provider, Source, TestSource};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use vault_api::Identity;
@@ -186,6 +186,8 @@ pub struct Inputs<'a> {
     /// Bytes that one camera's footage may take at its agent while it waits for the vault; absent,
     /// the disk is the limit.
     pub buffer_bytes: Option<u64>,
+    /// Where agents listen: at their container's loopback, but where somebody reads their numbers.
+    pub agents_at: Ipv4Addr,
 }
 
 /// The containers of a site in starting order.
@@ -248,7 +250,7 @@ impl Placement for Inputs<'_> {
         let (address, port) = if service == "vault" {
             (Ipv4Addr::UNSPECIFIED, VAULT_PORT)
         } else {
-            (Ipv4Addr::LOCALHOST, AGENT_PORT)
+            (self.agents_at, AGENT_PORT)
         };
         SocketAddr::V4(SocketAddrV4::new(address, port))
     }
@@ -313,8 +315,8 @@ impl Placement for Inputs<'_> {
         self.buffer_bytes
     }
 
-    fn public(&self, _address: SocketAddr) -> SocketAddr {
-        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PUBLIC_PORT)
+    fn public(&self, _access: &Access) -> Option<SocketAddr> {
+        Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PUBLIC_PORT))
     }
 
     fn access_folder(&self) -> Utf8PathBuf {
@@ -395,9 +397,11 @@ fn vault(inputs: &Inputs<'_>, name: String) -> Container {
         scratch: Vec::new(),
         networks,
         mounts,
-        published: inputs.profile.access.as_ref().map(|access| Published {
-            address: access.address,
-            port: PUBLIC_PORT,
+        published: inputs.profile.access.as_ref().and_then(|access| {
+            Some(Published {
+                address: access.address?,
+                port: PUBLIC_PORT,
+            })
         }),
         health: ["stakeout-vault", "health", "--config", config.path.as_str()]
             .map(str::to_owned)

@@ -3,12 +3,16 @@
 //! What runs is the same as on a container engine ([`crate::docker`]): each container becomes a
 //! Deployment that sees the same files at the same paths, out of Secrets, a ConfigMap and claims.
 
+mod entrance;
+mod monitoring;
 mod network;
 mod object;
 mod release;
 mod site;
 mod workload;
 
+pub use entrance::{ENTRANCE, Entrance, dns_names};
+pub use monitoring::Scraping;
 pub use object::{Kind, Object, ObjectId};
 pub use release::{Release, chart_home, chart_namespace};
 pub use site::{namespace, secret_home};
@@ -47,6 +51,9 @@ pub struct Inputs<'a> {
     pub images: &'a BTreeMap<Component, String>,
     /// Bytes that each claim asks for, by name.
     pub volumes: &'a BTreeMap<String, u64>,
+    /// How the vault is reached from outside; absent, it is not.
+    pub entrance: Option<&'a Entrance>,
+    pub scraping: Scraping,
 }
 
 /// A rendered object, and what its secret values are for.

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use url::Url;
 
 use super::site::{NAMESPACE_NAME, listens, role_selector, selector};
-use super::{Inputs, Kind, Object, manifest};
+use super::{Inputs, Kind, Object, entrance, manifest, monitoring};
 use crate::configuration::{Role, agent_of};
 use crate::docker::{CAMERA_PORT, Container, VAULT_PORT};
 use crate::stores;
@@ -53,8 +53,14 @@ fn policy(inputs: &Inputs<'_>, container: &Container, cameras: &Cameras<'_>) -> 
             from: Some(callers),
             ports: Some(vec![tcp(port)]),
         });
+    let outside = match container.role {
+        Role::Vault => entrance::rule(inputs),
+        _ => None,
+    };
+    let numbers = monitoring::rule(inputs, container);
+    let ingress: Vec<_> = ingress.into_iter().chain(outside).chain(numbers).collect();
     let mut types = Vec::new();
-    if ingress.is_some() {
+    if !ingress.is_empty() {
         types.push("Ingress".to_owned());
     }
     if !egress.is_empty() {
@@ -67,7 +73,7 @@ fn policy(inputs: &Inputs<'_>, container: &Container, cameras: &Cameras<'_>) -> 
             match_labels: Some(selector(inputs, name)),
             match_expressions: None,
         }),
-        ingress: ingress.map(|rule| vec![rule]),
+        ingress: (!ingress.is_empty()).then_some(ingress),
         egress: (!egress.is_empty()).then_some(egress),
         policy_types: Some(types),
     });

@@ -17,12 +17,18 @@ pub enum Kind {
     Secret,
     ConfigMap,
     PersistentVolumeClaim,
+    Certificate,
     Service,
+    Ingress,
+    TlsRoute,
+    PodDisruptionBudget,
+    PodMonitor,
+    PrometheusRule,
     Deployment,
 }
 
 impl Kind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::Namespace,
         Self::ValidatingAdmissionPolicy,
         Self::ValidatingAdmissionPolicyBinding,
@@ -32,7 +38,13 @@ impl Kind {
         Self::Secret,
         Self::ConfigMap,
         Self::PersistentVolumeClaim,
+        Self::Certificate,
         Self::Service,
+        Self::Ingress,
+        Self::TlsRoute,
+        Self::PodDisruptionBudget,
+        Self::PodMonitor,
+        Self::PrometheusRule,
         Self::Deployment,
     ];
 
@@ -48,7 +60,13 @@ impl Kind {
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::Certificate => "Certificate",
             Self::Service => "Service",
+            Self::Ingress => "Ingress",
+            Self::TlsRoute => "TLSRoute",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::PodMonitor => "PodMonitor",
+            Self::PrometheusRule => "PrometheusRule",
             Self::Deployment => "Deployment",
         }
     }
@@ -65,7 +83,13 @@ impl Kind {
             Self::Secret => "secrets",
             Self::ConfigMap => "configmaps",
             Self::PersistentVolumeClaim => "persistentvolumeclaims",
+            Self::Certificate => "certificates",
             Self::Service => "services",
+            Self::Ingress => "ingresses",
+            Self::TlsRoute => "tlsroutes",
+            Self::PodDisruptionBudget => "poddisruptionbudgets",
+            Self::PodMonitor => "podmonitors",
+            Self::PrometheusRule => "prometheusrules",
             Self::Deployment => "deployments",
         }
     }
@@ -76,7 +100,11 @@ impl Kind {
             Self::ValidatingAdmissionPolicy | Self::ValidatingAdmissionPolicyBinding => {
                 "admissionregistration.k8s.io"
             }
-            Self::NetworkPolicy => "networking.k8s.io",
+            Self::NetworkPolicy | Self::Ingress => "networking.k8s.io",
+            Self::Certificate => "cert-manager.io",
+            Self::TlsRoute => "gateway.networking.k8s.io",
+            Self::PodDisruptionBudget => "policy",
+            Self::PodMonitor | Self::PrometheusRule => "monitoring.coreos.com",
             Self::Deployment => "apps",
             Self::Namespace
             | Self::ResourceQuota
@@ -94,6 +122,14 @@ impl Kind {
             "" => "v1".to_owned(),
             group => format!("{group}/v1"),
         }
+    }
+
+    /// Somebody has to have taught it to the cluster.
+    pub fn is_extension(self) -> bool {
+        matches!(
+            self,
+            Self::Certificate | Self::TlsRoute | Self::PodMonitor | Self::PrometheusRule
+        )
     }
 
     pub fn is_namespaced(self) -> bool {

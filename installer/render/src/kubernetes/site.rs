@@ -1,22 +1,27 @@
 //! The objects that are there once: the namespace and its rules, configuration, claims.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
-use installer_spec::{Isolation, Keeper, Profile, Provider};
+use installer_spec::{Buffer, Exposure, Isolation, Keeper, Profile, Provider};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::api::core::v1::{
     Namespace, PersistentVolumeClaim, ResourceQuota, Service, ServiceAccount, ServicePort,
 };
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
 use super::release::{self, chart_home};
-use super::{Inputs, Kind, Rendered, Site, Workload, labels, manifest, network, object, workload};
-use crate::configuration::Role;
+use super::{
+    Inputs, Kind, Rendered, Scraping, Site, Workload, entrance, labels, manifest, monitoring,
+    network, object, workload,
+};
+use crate::configuration::{Role, service_names};
 use crate::docker::{self, CAMERA_PORT, Container, VAULT_PORT};
 use crate::{Layout, SecretName, Store, chart_login, label, stores};
 
@@ -64,15 +69,23 @@ pub fn secret_home(profile: &Profile, purpose: &str) -> String {
 }
 
 pub(super) fn claims(profile: &Profile) -> BTreeSet<String> {
-    if profile.storage.keeper != Keeper::Vault {
-        return BTreeSet::new();
+    let mut claims = BTreeSet::new();
+    if keeps_of_agents(profile) {
+        let agents = service_names(profile).into_iter();
+        let agents = agents.filter(|(_, role)| *role == Role::Agent);
+        claims.extend(agents.map(|(name, _)| name));
     }
-    let mut claims: BTreeSet<_> = stores(profile)
-        .into_iter()
-        .map(|store| store.name().to_owned())
-        .collect();
-    claims.insert(VAULT_CLAIM.to_owned());
+    if profile.storage.keeper == Keeper::Vault {
+        let stores = stores(profile).into_iter();
+        claims.extend(stores.map(|store| store.name().to_owned()));
+        claims.insert(VAULT_CLAIM.to_owned());
+    }
     claims
+}
+
+/// Whether what agents have outlives their pods: footage that nobody else has, or a buffer by choice.
+pub(super) fn keeps_of_agents(profile: &Profile) -> bool {
+    profile.storage.keeper == Keeper::Agent || profile.agents.buffer == Buffer::Claim
 }
 
 pub(super) fn render(inputs: &Inputs<'_>) -> Site {
@@ -81,6 +94,10 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Site {
         folder: inputs.folder,
         secrets: inputs.secrets,
         buffer_bytes: Some(workload::BUFFER_BYTES / 10 * 9),
+        agents_at: match inputs.scraping {
+            Scraping::Nobody => Ipv4Addr::LOCALHOST,
+            Scraping::Prometheus => Ipv4Addr::UNSPECIFIED,
+        },
     });
     let plain = |object| Rendered {
         object,
@@ -114,6 +131,11 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Site {
             .filter_map(|c| service(inputs, c))
             .map(plain),
     );
+    objects.extend(entrance::objects(inputs).into_iter().map(plain));
+    objects.extend(budget(inputs, &model.containers).map(plain));
+    let watched = monitoring::objects(inputs, &model.containers);
+    objects.extend(watched.into_iter().map(plain));
+    objects.sort_by_key(|one| one.object.id.kind);
     let workloads = model.containers.iter().filter_map(|container| {
         Some(Workload {
             service: container.service.clone(),
@@ -193,7 +215,30 @@ fn quota(inputs: &Inputs<'_>, containers: &[Container]) -> super::Object {
         "persistentvolumeclaims",
         2 * claims(inputs.profile).len() + 2,
     );
+    // A load balancer may lead to a port of the nodes, too.
+    let exposure = inputs.entrance.map(|entrance| entrance.exposure);
+    let balanced = exposure == Some(Exposure::LoadBalancer);
+    let at_nodes = balanced || exposure == Some(Exposure::NodePort);
+    limit("services.loadbalancers", usize::from(balanced));
+    limit("services.nodeports", usize::from(at_nodes));
     inputs.object(Kind::ResourceQuota, "site", &quota)
+}
+
+/// How many agents may be moved at a time; of one there is nothing to say.
+fn budget(inputs: &Inputs<'_>, containers: &[Container]) -> Option<super::Object> {
+    let agents = containers.iter().filter(|one| one.role == Role::Agent);
+    if agents.count() < 2 {
+        return None;
+    }
+    let mut budget: PodDisruptionBudget = manifest(include_str!(
+        "../../../../manifests/kubernetes/disruption-budget.yaml"
+    ));
+    budget.metadata.labels = Some(inputs.labels("agents"));
+    budget.spec.get_or_insert_default().selector = Some(LabelSelector {
+        match_labels: Some(role_selector(inputs, Role::Agent)),
+        match_expressions: None,
+    });
+    Some(inputs.object(Kind::PodDisruptionBudget, "agents", &budget))
 }
 
 /// Name of a role's service account, and of the role in labels.

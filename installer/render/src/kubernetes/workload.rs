@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{
-    ConfigMapProjection, Container as PodContainer, EmptyDirVolumeSource, EnvVar, ExecAction,
-    KeyToPath, PersistentVolumeClaimVolumeSource, Probe, ProjectedVolumeSource,
+    ConfigMapProjection, Container as PodContainer, ContainerPort, EmptyDirVolumeSource, EnvVar,
+    ExecAction, KeyToPath, PersistentVolumeClaimVolumeSource, Probe, ProjectedVolumeSource,
     ResourceRequirements, SecretProjection, TopologySpreadConstraint, Volume, VolumeMount,
     VolumeProjection,
 };
@@ -18,9 +18,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use sha2::{Digest as _, Sha256};
 
 use super::site::{
-    VAULT_CLAIM, keeps_in_claim, layout, role_name, role_selector, secret_home, selector,
+    VAULT_CLAIM, keeps_in_claim, keeps_of_agents, layout, role_name, role_selector, secret_home,
+    selector,
 };
-use super::{Inputs, Kind, Object, TRUST, TRUST_KEY, certificate_secret, manifest};
+use super::{Inputs, Kind, Object, TRUST, TRUST_KEY, certificate_secret, manifest, monitoring};
 use crate::configuration::Role;
 use crate::docker::{Container, Mount, MountAccess, certificate_files};
 use crate::{Layout, SecretName, label};
@@ -84,8 +85,21 @@ pub(super) fn deployment(inputs: &Inputs<'_>, container: &Container) -> Option<O
         .containers
         .first_mut()
         .expect("invariant: the manifest has a container");
-    fill(main, container, image);
+    // Cameras whose footage lies on the node's own disk.
+    let buffered = match container.role {
+        Role::Agent if !keeps_of_agents(inputs.profile) => cameras(container),
+        _ => 0,
+    };
+    fill(main, container, image, buffered);
     main.volume_mounts = Some(volumes.mounts);
+    main.ports = monitoring::port(inputs, container).map(|port| {
+        vec![ContainerPort {
+            name: Some(monitoring::PORT.to_owned()),
+            container_port: i32::from(port),
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]
+    });
     Some(inputs.object(Kind::Deployment, service, &deployment))
 }
 
@@ -108,7 +122,7 @@ fn spread(inputs: &Inputs<'_>, role: Role) -> TopologySpreadConstraint {
     }
 }
 
-fn fill(main: &mut PodContainer, container: &Container, image: &str) {
+fn fill(main: &mut PodContainer, container: &Container, image: &str, buffered: u64) {
     role_name(container.role).clone_into(&mut main.name);
     main.image = Some(image.to_owned());
     if !container.command.is_empty() {
@@ -135,10 +149,10 @@ fn fill(main: &mut PodContainer, container: &Container, image: &str) {
     main.startup_probe = Some(probe(2, 90));
     main.readiness_probe = Some(probe(10, 2));
     main.liveness_probe = Some(probe(30, 4));
-    main.resources = Some(resources(container));
+    main.resources = Some(resources(container, buffered));
 }
 
-fn resources(container: &Container) -> ResourceRequirements {
+fn resources(container: &Container, buffered: u64) -> ResourceRequirements {
     let limits = container.limits;
     let cameras = match container.role {
         Role::Agent => cameras(container),
@@ -163,12 +177,12 @@ fn resources(container: &Container) -> ResourceRequirements {
         requests: Some(amounts(
             cpu,
             memory,
-            SCRATCH_BYTES + BUFFER_REQUEST * cameras,
+            SCRATCH_BYTES + BUFFER_REQUEST * buffered,
         )),
         limits: Some(amounts(
             limits.cpu_milli,
             limits.memory_mib << 20,
-            SCRATCH_BYTES + BUFFER_BYTES * cameras,
+            SCRATCH_BYTES + BUFFER_BYTES * buffered,
         )),
         claims: None,
     }
@@ -265,7 +279,7 @@ impl Volumes {
         layout: &Layout,
         mount: &Mount,
     ) {
-        if container.role == Role::Agent {
+        if container.role == Role::Agent && !keeps_of_agents(inputs.profile) {
             self.volumes.push(Volume {
                 name: "buffer".to_owned(),
                 empty_dir: Some(EmptyDirVolumeSource {

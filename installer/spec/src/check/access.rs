@@ -5,38 +5,78 @@ use std::net::{IpAddr, SocketAddr};
 use camino::Utf8PathBuf;
 use url::Url;
 
-use super::{Checker, join, kind_name};
-use crate::keys;
-use crate::profile::{Access, AccessTls, Acme};
+use super::{Checker, Fields, join, kind_name};
+use crate::keys::{self, Words};
+use crate::profile::{Access, AccessTls, Acme, ClusterAccess, Exposure, Issuer, IssuerKind};
 use crate::tree::{Kind, Node};
 
 /// The longest name of DNS, and of one part of it (RFC 1035, section 2.3.4).
 const MOST_NAME: usize = 253;
 const MOST_LABEL: usize = 63;
 
+const EXPOSURES: Words<Exposure> = Words {
+    known: &[
+        ("load-balancer", Exposure::LoadBalancer),
+        ("ingress", Exposure::Ingress),
+        ("gateway", Exposure::Gateway),
+        ("node-port", Exposure::NodePort),
+    ],
+    later: &[],
+};
+const ISSUERS: Words<IssuerKind> = Words {
+    known: &[
+        ("ClusterIssuer", IssuerKind::ClusterIssuer),
+        ("Issuer", IssuerKind::Issuer),
+    ],
+    later: &[],
+};
+
 impl Checker<'_> {
     pub(super) fn access(&mut self, node: &Node) -> Option<Access> {
         let fields = self.fields(node, "access", keys::ACCESS)?;
-        if !fields.has("address") {
+        if !fields.has("address") && !fields.has("names") {
             let help = "write the address and port at which the vault is reached, for example \
-                        `address: 192.168.1.5:8443`";
+                        `address: 192.168.1.5:8443`; in a cluster `names: [ vault.example.org ]`";
             self.missing(fields.at, "access", "address", help);
         }
         let address = fields.get("address").map(|node| self.listening(node));
+        let cluster = self.cluster_access(&fields);
         let names = fields.get("names").map(|node| self.access_names(node));
         let tls = fields.get("tls").map(|node| self.access_tls(node));
         let access = Access {
-            address: address??,
+            address: address.map_or(Some(None), |a| a.map(Some))?,
+            cluster: cluster?,
             names: names.unwrap_or_else(|| Some(Vec::new()))?,
             tls: tls.unwrap_or(Some(AccessTls::Internal))?,
         };
-        if access.names.is_empty() && access.address.ip().is_unspecified() {
+        let everywhere = access.address.is_some_and(|one| one.ip().is_unspecified());
+        if access.names.is_empty() && everywhere {
             let help = "write `names: [ vault.example.org ]`, or the one address that is meant";
             self.error(
                 fields.key_place("address"),
                 "access.names",
                 "every address of the machine is meant, and the certificate is for none of them",
                 help,
+            );
+            return None;
+        }
+        if access.names.is_empty() && access.address.is_none() {
+            if fields.has("names") {
+                self.error(
+                    fields.key_place("names"),
+                    "access.names",
+                    "there is none, and no address either",
+                    "write `names: [ vault.example.org ]`",
+                );
+            }
+            return None;
+        }
+        if matches!(access.tls, AccessTls::CertManager(_)) && access.address.is_some() {
+            self.error(
+                fields.key_place("address"),
+                "access.tls.cert_manager",
+                "cert-manager lives in clusters, and `access.address` is one of a machine",
+                "take `address` out for a cluster, or write `tls: internal`",
             );
             return None;
         }
@@ -58,6 +98,71 @@ impl Checker<'_> {
             return None;
         }
         Some(access)
+    }
+
+    /// What only a cluster understands.
+    fn cluster_access(&mut self, fields: &Fields<'_>) -> Option<ClusterAccess> {
+        const KEYS: [&str; 4] = ["exposure", "class", "namespace", "port"];
+        if fields.has("address")
+            && let Some(key) = KEYS.into_iter().find(|key| fields.has(key))
+        {
+            self.error(
+                fields.key_place(key),
+                &join("access", key),
+                format!("`{key}` is of a cluster, and `address` of a machine"),
+                "keep one of the two",
+            );
+            return None;
+        }
+        let exposure = fields
+            .get("exposure")
+            .map(|node| self.word(node, "access.exposure", EXPOSURES));
+        let class = fields.get("class").map(|node| {
+            let help = "write the name of a class, as `kubectl get ingressclass` shows it";
+            self.object_name(node, "access.class", help)
+        });
+        let namespace = fields.get("namespace").map(|node| {
+            let help = "write the name of a namespace, for example `ingress-nginx`";
+            self.object_name(node, "access.namespace", help)
+        });
+        let port = fields.get("port").map(|node| self.access_port(node));
+        Some(ClusterAccess {
+            exposure: exposure.map_or(Some(None), |e| e.map(Some))?,
+            class: class.map_or(Some(None), |c| c.map(Some))?,
+            namespace: namespace.map_or(Some(None), |n| n.map(Some))?,
+            port: port.map_or(Some(None), |p| p.map(Some))?,
+        })
+    }
+
+    /// A name of an object of a cluster (RFC 1123); classes of load balancers hold a slash.
+    fn object_name(&mut self, node: &Node, path: &str, help: &str) -> Option<String> {
+        let text = self.text(node, path)?;
+        let fine =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '/');
+        let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        if text.len() <= MOST_NAME
+            && text.chars().all(fine)
+            && text.starts_with(ends)
+            && text.ends_with(ends)
+        {
+            return Some(text.to_owned());
+        }
+        let message = format!("{} is no name of one", super::shown(node, text));
+        self.error(node.at, path, message, help);
+        None
+    }
+
+    fn access_port(&mut self, node: &Node) -> Option<u16> {
+        const PATH: &str = "access.port";
+        let port = match &node.kind {
+            Kind::Plain(text) => text.parse::<u16>().ok().filter(|port| *port > 0),
+            _ => None,
+        };
+        if port.is_none() {
+            let help = "write a number from 1 to 65535, for example `port: 8443`";
+            self.error(node.at, PATH, "this is not a port", help);
+        }
+        port
     }
 
     fn listening(&mut self, node: &Node) -> Option<SocketAddr> {
@@ -148,8 +253,8 @@ impl Checker<'_> {
 
     fn access_tls(&mut self, node: &Node) -> Option<AccessTls> {
         const PATH: &str = "access.tls";
-        const HELP: &str = "write `internal`, `{ certificate: FILE, key: FILE }` or `{ acme: { \
-                            directory: https://… } }`";
+        const HELP: &str = "write `internal`, `{ certificate: FILE, key: FILE }`, `{ acme: { \
+                            directory: https://… } }` or `{ cert_manager: { issuer: NAME } }`";
         if !matches!(node.kind, Kind::Map(_)) {
             let text = self.text(node, PATH)?;
             if text == "internal" {
@@ -160,19 +265,26 @@ impl Checker<'_> {
             return None;
         }
         let fields = self.fields(node, PATH, keys::TLS)?;
-        if fields.has("acme") {
-            for key in ["certificate", "key"]
+        if let Some(asked) = ["acme", "cert_manager"]
+            .into_iter()
+            .find(|key| fields.has(key))
+        {
+            for key in ["certificate", "key", "cert_manager"]
                 .into_iter()
-                .filter(|key| fields.has(key))
+                .filter(|key| *key != asked && fields.has(key))
             {
                 self.error(
                     fields.key_place(key),
                     &join(PATH, key),
-                    format!("`{key}` and `acme` stand side by side"),
+                    format!("`{key}` and `{asked}` stand side by side"),
                     "keep one of the two: files of your own, or an authority that is asked",
                 );
             }
-            return self.acme(fields.get("acme")?).map(AccessTls::Acme);
+            let node = fields.get(asked)?;
+            return match asked {
+                "acme" => self.acme(node).map(AccessTls::Acme),
+                _ => self.issuer(node).map(AccessTls::CertManager),
+            };
         }
         if !fields.has("certificate") && !fields.has("key") {
             self.error(node.at, PATH, "`tls` names no certificate", HELP);
@@ -194,6 +306,26 @@ impl Checker<'_> {
         Some(AccessTls::Files {
             certificate: certificate??,
             key: key??,
+        })
+    }
+
+    fn issuer(&mut self, node: &Node) -> Option<Issuer> {
+        const PATH: &str = "access.tls.cert_manager";
+        const HELP: &str = "write `cert_manager: { issuer: letsencrypt }` with the name of a \
+                            ClusterIssuer, or of an Issuer with `kind: Issuer`";
+        let fields = self.fields(node, PATH, keys::CERT_MANAGER)?;
+        if !fields.has("issuer") {
+            self.missing(node.at, PATH, "issuer", HELP);
+        }
+        let name = fields
+            .get("issuer")
+            .map(|node| self.object_name(node, &join(PATH, "issuer"), HELP));
+        let kind = fields
+            .get("kind")
+            .map(|node| self.word(node, &join(PATH, "kind"), ISSUERS));
+        Some(Issuer {
+            name: name??,
+            kind: kind.unwrap_or(Some(IssuerKind::ClusterIssuer))?,
         })
     }
 

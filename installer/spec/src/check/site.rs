@@ -8,7 +8,8 @@ use super::store::ProviderWord;
 use super::{Checker, DurationLimits, Fields};
 use crate::keys::{self, Words};
 use crate::profile::{
-    Agents, Catalogue, Isolation, Keeper, Profile, Provider, Storage, TargetChoice,
+    Agents, Buffer, Catalogue, Isolation, Keeper, Monitoring, Profile, Provider, Storage,
+    TargetChoice,
 };
 use crate::tree::{Kind, Node};
 
@@ -23,6 +24,18 @@ const TARGETS: Words<TargetChoice> = Words {
 };
 const ISOLATIONS: Words<Isolation> = Words {
     known: &[("camera", Isolation::Camera), ("group", Isolation::Group)],
+    later: &[],
+};
+const BUFFERS: Words<Buffer> = Words {
+    known: &[("disposable", Buffer::Disposable), ("claim", Buffer::Claim)],
+    later: &[],
+};
+const MONITORING: Words<Monitoring> = Words {
+    known: &[
+        ("auto", Monitoring::Auto),
+        ("on", Monitoring::On),
+        ("off", Monitoring::Off),
+    ],
     later: &[],
 };
 const KEEPERS: Words<Keeper> = Words {
@@ -104,6 +117,9 @@ impl Checker<'_> {
         let charts = fields
             .get("charts")
             .map_or(Some(Vec::new()), |node| self.charts(node, site.as_deref()));
+        let monitoring = fields
+            .get("monitoring")
+            .map(|node| self.word(node, "monitoring", MONITORING));
         self.check_keeper(&fields, storage.as_ref());
         self.check_charts(&fields, target.flatten());
         Some(Profile {
@@ -111,6 +127,7 @@ impl Checker<'_> {
             target: target.unwrap_or(Some(TargetChoice::Auto))?,
             agents: agents.unwrap_or(Some(Agents {
                 isolation: Isolation::Camera,
+                buffer: Buffer::Disposable,
             }))?,
             cameras: cameras?,
             storage: storage?,
@@ -118,6 +135,7 @@ impl Checker<'_> {
             events: events?,
             access: access.map_or(Some(None), |a| a.map(Some))?,
             charts: charts?,
+            monitoring: monitoring.unwrap_or(Some(Monitoring::Auto))?,
         })
     }
 
@@ -144,7 +162,11 @@ impl Checker<'_> {
             Some(node) => self.word(node, "agents.isolation", ISOLATIONS)?,
             None => Isolation::Camera,
         };
-        Some(Agents { isolation })
+        let buffer = match fields.get("buffer") {
+            Some(node) => self.word(node, "agents.buffer", BUFFERS)?,
+            None => Buffer::Disposable,
+        };
+        Some(Agents { isolation, buffer })
     }
 
     fn storage(&mut self, node: &Node) -> Option<Storage> {

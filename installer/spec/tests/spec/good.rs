@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::files::{Folder, message};
 use installer_spec::{
-    Access, AccessTls, Acme, Agents, Broker, Camera, Catalogue, Credentials, Database, EventSink,
-    Isolation, Keeper, Login, MemoryLists, MongoAddress, Parsed, Profile, Provider, Record, S3,
-    Source, SourceFile, Storage, TargetChoice, TestSource, When, parse, to_yaml,
+    Access, AccessTls, Acme, Agents, Broker, Buffer, Camera, Catalogue, ClusterAccess, Credentials,
+    Database, EventSink, Exposure, Isolation, Issuer, IssuerKind, Keeper, Login, MemoryLists,
+    MongoAddress, Monitoring, Parsed, Profile, Provider, Record, S3, Source, SourceFile, Storage,
+    TargetChoice, TestSource, When, parse, to_yaml,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -74,7 +75,7 @@ fn everything_at_once() {
 version: 1
 site: warehouse-7
 target: kubernetes
-agents: { isolation: group }
+agents: { isolation: group, buffer: claim }
 cameras:
   - name: gate
     rtsp: rtsp://10.0.3.11:8554/main?x=1
@@ -90,6 +91,7 @@ cameras:
 storage: { provider: filesystem, path: /srv/stakeout, keeper: vault, retention: 30d, quota: 2TiB }
 events: [ { webhook: \"https://h/x\" } ]
 access: { address: 192.168.1.5:8443, names: [ Vault.example.org, 10.0.0.1 ], tls: internal }
+monitoring: off
 ";
     let rtsp = |main: &str, credentials| Source::Rtsp {
         main: url(main),
@@ -106,6 +108,7 @@ access: { address: 192.168.1.5:8443, names: [ Vault.example.org, 10.0.0.1 ], tls
         target: TargetChoice::Kubernetes,
         agents: Agents {
             isolation: Isolation::Group,
+            buffer: Buffer::Claim,
         },
         cameras: vec![
             Camera {
@@ -162,10 +165,12 @@ access: { address: 192.168.1.5:8443, names: [ Vault.example.org, 10.0.0.1 ], tls
             url: url("https://h/x"),
         }],
         access: Some(Access {
-            address: "192.168.1.5:8443".parse().expect("an address"),
+            address: Some("192.168.1.5:8443".parse().expect("an address")),
+            cluster: ClusterAccess::default(),
             names: vec!["vault.example.org".to_owned(), "10.0.0.1".to_owned()],
             tls: AccessTls::Internal,
         }),
+        monitoring: Monitoring::Off,
     };
     let parsed = good(text);
     assert_eq!(
@@ -388,6 +393,10 @@ fn any_profile() -> impl Strategy<Value = Profile> {
             proptest::collection::vec(any_event(), 0..3),
             proptest::option::of(any_access()),
         ),
+        (
+            select(vec![Buffer::Disposable, Buffer::Claim]),
+            select(vec![Monitoring::Auto, Monitoring::On, Monitoring::Off]),
+        ),
     )
         .prop_map(
             |(
@@ -398,11 +407,13 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 (path, retention, quota, keeper, provider),
                 catalogue,
                 (events, access),
+                (buffer, monitoring),
             )| {
                 Profile {
                     site,
                     target,
-                    agents: Agents { isolation },
+                    agents: Agents { isolation, buffer },
+                    monitoring,
                     cameras: cameras
                         .into_iter()
                         .map(|(name, (source, record))| Camera {
@@ -485,11 +496,41 @@ fn any_access() -> impl Strategy<Value = Access> {
         (file(), file()).prop_map(|(certificate, key)| AccessTls::Files { certificate, key }),
         acme.prop_map(AccessTls::Acme),
     ];
-    (address, names, tls).prop_map(|(address, names, tls)| Access {
-        address: address.into(),
+    let machine = (address, names.clone(), tls.clone()).prop_map(|(address, names, tls)| Access {
+        address: Some(address.into()),
+        cluster: ClusterAccess::default(),
         names: names.into_iter().collect(),
         tls,
-    })
+    });
+    let kinds = vec![IssuerKind::Issuer, IssuerKind::ClusterIssuer];
+    let issuer = ("[a-z]{1,8}", select(kinds));
+    let issuer = issuer.prop_map(|(name, kind)| AccessTls::CertManager(Issuer { name, kind }));
+    let exposures = vec![
+        Exposure::LoadBalancer,
+        Exposure::Ingress,
+        Exposure::Gateway,
+        Exposure::NodePort,
+    ];
+    let place = (
+        proptest::option::of(select(exposures)),
+        proptest::option::of("[a-z]{1,8}(\\.io/[a-z]{1,4})?"),
+        proptest::option::of("[a-z]{1,8}"),
+        proptest::option::of(1_u16..),
+    );
+    let place = place.prop_map(|(exposure, class, namespace, port)| ClusterAccess {
+        exposure,
+        class,
+        namespace,
+        port,
+    });
+    let cluster =
+        (place, names, prop_oneof![tls, issuer]).prop_map(|(cluster, names, tls)| Access {
+            address: None,
+            cluster,
+            names: names.into_iter().collect(),
+            tls,
+        });
+    prop_oneof![machine, cluster]
 }
 
 fn any_provider() -> impl Strategy<Value = Provider> {

@@ -113,6 +113,7 @@ impl Schema {
                 "const" => wanted == value,
                 "enum" => wanted.as_array().expect("array").contains(value),
                 "minimum" => value.as_f64() >= wanted.as_f64(),
+                "maximum" => value.as_f64() <= wanted.as_f64(),
                 "pattern" => {
                     let pattern = Regex::new(wanted.as_str().expect("text")).expect("a pattern");
                     value.as_str().is_none_or(|text| pattern.is_match(text))

@@ -72,6 +72,22 @@ async fn a_wrong_password_is_told_and_events_wait_until_it_is_right() {
         metrics.contains("vault_integration_up{name=\"hall\"} 0\n"),
         "{metrics}"
     );
+    // What clusters draw and warn of has to be among them.
+    let watched = [
+        include_str!("../../../../manifests/kubernetes/alerts.yaml"),
+        include_str!("../../../../manifests/kubernetes/dashboard.json"),
+    ];
+    let words = watched
+        .iter()
+        .flat_map(|text| text.split(|c: char| !c.is_ascii_lowercase() && c != '_'));
+    let words: Vec<_> = words
+        .filter(|word| word.starts_with("stakeout_vault_"))
+        .collect();
+    assert!(words.len() > 5, "{words:?}");
+    for word in words {
+        let told = metrics.contains(&format!("# TYPE {word} "));
+        assert!(told, "{word} is not told:\n{metrics}");
+    }
 
     vault.kill();
     vault.secret(
