@@ -7,6 +7,7 @@ mod facts;
 mod flavour;
 mod install;
 mod quantity;
+mod rehearsal;
 mod rights;
 mod uninstall;
 mod volume;
@@ -16,6 +17,7 @@ pub use facts::{Cluster, KubernetesFacts, NodeFact, ObjectFact, Room, StorageCla
 pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
 pub use install::{names, objects, plan};
 pub use quantity::{milli, units};
+pub use rehearsal::{FieldChange, Hand, Rehearsal, Rehearsals, Values, rehearsed, to_rehearse};
 pub use rights::{Right, installer_rights, minimal_roles, workload_accounts, workload_rights};
 pub use uninstall::plan_uninstall;
 
