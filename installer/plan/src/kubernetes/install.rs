@@ -10,6 +10,7 @@ use installer_render::kubernetes::{
 use installer_render::{Role, SecretName, SecretOrigin, base_of, secret_purposes};
 use installer_spec::{Profile, TargetChoice};
 
+use super::seen::seen_of;
 use super::{
     AUTHORITY, KubernetesAction, KubernetesFacts, SecretSource, TRUST, applied_digest, capacity,
     certificate_secret, checks, namespace, volume,
@@ -353,6 +354,7 @@ impl Draft<'_> {
             target: "kubernetes".to_owned(),
             machine: self.facts.cluster.id.clone(),
             data: Utf8PathBuf::from(&self.facts.namespace),
+            seen: seen_of(&self.steps, self.facts),
             steps: self.steps,
             unchanged: self.unchanged,
             owned: self.owned,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8PathBuf;
 use installer_render::kubernetes::{Kind, ObjectId};
 
+use super::seen::seen_of;
 use super::{KubernetesAction, KubernetesFacts};
 use crate::docker::Ownership;
 use crate::host::Level;
@@ -95,6 +96,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &KubernetesFacts) -> Plan
         owned,
         findings: Vec::new(),
         storage: None,
+        seen: seen_of(&steps, facts),
         rates: BTreeMap::new(),
         steps,
     }
