@@ -89,8 +89,11 @@ pub(crate) fn shared(object: &Value, manager: &str) -> Vec<String> {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            let manager = entry.manager;
-            (!named.is_empty()).then(|| format!("`{manager}` set {named}{more} ({})", entry.time))
+            let time = match entry.time {
+                "" => String::new(),
+                time => format!(" ({time})"),
+            };
+            (!named.is_empty()).then(|| format!("`{}` set {named}{more}{time}", entry.manager))
         })
         .collect()
 }

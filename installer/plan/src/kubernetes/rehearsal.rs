@@ -69,6 +69,8 @@ impl fmt::Display for FieldChange {
             Values::Hidden => write!(f, "{}: another value, which is not shown", self.path)?,
         }
         match &self.by {
+            // The server notes no time of those who only scale.
+            Some(hand) if hand.time.is_empty() => write!(f, ", changed by `{}`", hand.manager),
             Some(hand) => write!(f, ", changed by `{}` {}", hand.manager, hand.time),
             None => Ok(()),
         }

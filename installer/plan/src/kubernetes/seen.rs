@@ -9,10 +9,16 @@ use crate::digest::{Digest, digest_of};
 use crate::plan::{Action, Plan, Step};
 
 impl ObjectFact {
-    /// What it is and what has been said of it. Its status and the server's own count of changes
-    /// move by themselves, and are left out.
+    /// What it is and what has been said of it. Its status, and with it the server's own version,
+    /// moves by itself, and is left out.
     fn version(&self) -> Digest {
-        digest_of(&(&self.uid, &self.applied, &self.shared, self.ending))
+        digest_of(&(
+            &self.uid,
+            &self.applied,
+            &self.shared,
+            self.generation,
+            self.ending,
+        ))
     }
 }
 
