@@ -1,15 +1,19 @@
 //! A site in a cluster, as the commands see it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use futures::future::join_all;
 use installer_engine::{Logins, World};
+use installer_image::registry::{self, RegistryError};
 use installer_kubernetes::{
     Choice, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Wanted as Look,
-    connect, observe,
+    connect, observe, rehearse,
 };
+use installer_plan::Plan;
 use installer_plan::docker::ImageFact;
-use installer_plan::kubernetes::{self, KubernetesFacts};
+use installer_plan::kubernetes::{self, ImageAnswer, KubernetesFacts};
 use installer_render::RenderedFile;
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Site as Objects, namespace};
@@ -68,6 +72,57 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
         connection,
         observed,
     })
+}
+
+/// A registry that is near answers sooner, and one that is not is not waited for.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The plan with what the cluster and the registry say of it beforehand. Nothing changes.
+pub(crate) async fn refine(
+    seen: &OnCluster,
+    images: &ImagePlaces,
+    plan: Plan,
+) -> Result<Plan, CommandError> {
+    let facts = &seen.observed.facts;
+    let actions = kubernetes::to_rehearse(&plan, facts);
+    let said = rehearse(&seen.connection, &facts.namespace, &actions).await?;
+    let plan = kubernetes::rehearsed(plan, facts, &said);
+    if images.registry.is_none() {
+        return Ok(plan);
+    }
+    let wanted = kubernetes::images_to_ask_for(&plan, facts.receipt.as_ref());
+    let answers = join_all(wanted.into_iter().map(ask_for_image)).await;
+    let answers = answers.into_iter().flatten().collect();
+    Ok(kubernetes::with_images(plan, &answers))
+}
+
+/// What is wrong with an image, if anything is.
+async fn ask_for_image(image: String) -> Option<(String, ImageAnswer)> {
+    let asked = tokio::time::timeout(REGISTRY_PATIENCE, registry::ask_for(&image)).await;
+    let answer = match asked {
+        Ok(Ok(())) => return None,
+        Ok(Err(error @ RegistryError::Absent { .. })) => ImageAnswer::Absent(error.to_string()),
+        Ok(Err(error)) => ImageAnswer::Untold(error.to_string()),
+        Err(_) => ImageAnswer::Untold(format!(
+            "its registry does not answer within {} s",
+            REGISTRY_PATIENCE.as_secs()
+        )),
+    };
+    Some((image, answer))
+}
+
+/// An error where something that a saved plan changes is no longer as it was.
+pub(crate) fn check_unchanged(seen: &OnCluster, saved: &Plan) -> Result<(), CommandError> {
+    let changed = kubernetes::changed_since(saved, &seen.observed.facts);
+    let count = match changed.len() {
+        0 => return Ok(()),
+        1 => "an object has changed since".to_owned(),
+        n => format!("{n} objects have changed since"),
+    };
+    let message = format!("the plan no longer holds: {count}");
+    let mut failed = CommandError::new(Exit::Pending, message);
+    failed.causes = changed;
+    Err(failed.hint("look at what would change now with `stakeout plan`, and save that"))
 }
 
 /// Wants the images that were in force before those of now.

@@ -39,6 +39,8 @@ pub(crate) struct Site {
     pub(crate) cluster: installer_kubernetes::Choice,
     choice: ImageChoice,
     rotation: Rotation,
+    /// Nothing else is done than this.
+    saved: Option<Box<Plan>>,
     /// Where the programs of this build lie.
     pub(crate) programs: Utf8PathBuf,
 }
@@ -146,6 +148,7 @@ impl Site {
             target,
             choice: ImageChoice::Release,
             rotation: Rotation::default(),
+            saved: None,
             promise: context.promise,
             images: context.image_places(&programs)?,
             cluster: context.cluster.clone(),
@@ -175,6 +178,11 @@ impl Site {
     /// From here on the site is planned with these things made anew.
     pub(crate) fn rotate(&mut self, rotation: Rotation) {
         self.rotation = rotation;
+    }
+
+    /// From here on this plan is made, or none.
+    pub(crate) fn bind(&mut self, saved: Plan) {
+        self.saved = Some(Box::new(saved));
     }
 
     /// Says what is doubtful about the profile.
@@ -219,6 +227,9 @@ impl Site {
     /// Asks the cameras of the network how much they send, as far as nobody knows yet: what the disk
     /// can hold is computed from it. A camera that does not answer is assumed.
     pub(crate) async fn size_up(&self, survey: &mut Survey, logins: &Logins, context: &Context) {
+        // What the plan was made with, so that it can be the same again.
+        let saved = self.saved.iter().flat_map(|saved| saved.rates.clone());
+        survey.seen.rates_mut().extend(saved);
         let known = survey.seen.rates();
         let unknown: Vec<_> = self
             .profile
@@ -336,6 +347,28 @@ impl Site {
                 kubernetes::plan(profile, folder, &seen.observed.facts, self.promise)?
             }
         })
+    }
+
+    /// The plan with what the target says of it beforehand. One that was saved has to be the same.
+    pub(crate) async fn plan_closely(&self, survey: &Survey) -> Result<Plan, CommandError> {
+        let plan = self.plan(survey)?;
+        let Seen::Kubernetes(seen) = &survey.seen else {
+            return self.check_saved(plan);
+        };
+        if let Some(saved) = &self.saved {
+            cluster::check_unchanged(seen, saved)?;
+        }
+        self.check_saved(cluster::refine(seen, &self.images, plan).await?)
+    }
+
+    fn check_saved(&self, plan: Plan) -> Result<Plan, CommandError> {
+        let holds = |saved: &Plan| saved.digest() == plan.digest();
+        if self.saved.as_ref().is_none_or(|saved| holds(saved)) {
+            return Ok(plan);
+        }
+        let message = "the plan no longer holds: the machine or the profile changed";
+        Err(CommandError::new(Exit::Pending, message)
+            .hint("look at what would change now with `stakeout plan`"))
     }
 
     /// Every text file of the installation.

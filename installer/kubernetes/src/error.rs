@@ -177,13 +177,28 @@ fn kind(refusal: &Refusal) -> ErrorKind {
 
 /// The first field that may not change any more.
 fn immutable(refusal: &Refusal) -> Option<&str> {
-    let fixed = |cause: &&Cause| {
-        cause.message.contains("field is immutable") || cause.message.contains("is immutable after")
+    fixed(refusal).into_iter().next()
+}
+
+/// The fields that may not change any more.
+pub(crate) fn fixed(refusal: &Refusal) -> Vec<&str> {
+    // In the words of the validation of each kind: most; claims; claims that would shrink;
+    // addresses of Services.
+    const SAID: [&str; 4] = [
+        "field is immutable",
+        "is immutable after",
+        "can not be less than",
+        "may not change once set",
+    ];
+    let is_fixed = |cause: &&Cause| {
+        let said = &cause.message;
+        !cause.field.is_empty() && SAID.iter().any(|words| said.contains(words))
     };
-    let cause = refusal.causes.iter().find(fixed)?;
-    Some(&cause.field)
-        .filter(|field| refusal.code == 422 && !field.is_empty())
-        .map(String::as_str)
+    let causes = refusal.causes.iter().filter(|_| refusal.code == 422);
+    causes
+        .filter(is_fixed)
+        .map(|cause| cause.field.as_str())
+        .collect()
 }
 
 /// Who has which of the fields that we would say, and since when, in the server's words:

@@ -255,7 +255,7 @@ impl Connection {
         accept: &str,
         body: Option<(&str, Vec<u8>)>,
     ) -> Result<Bytes, RequestError> {
-        let writes = method != Method::GET;
+        let writes = method != Method::GET && !path.ends_with("dryRun=All");
         self.requests.count(writes);
         if writes {
             tracing::debug!("{method} {path}");
@@ -370,6 +370,24 @@ impl Connection {
             .await?;
         let answer: Answer = serde_json::from_slice(&bytes).map_err(RequestError::Answer)?;
         Ok(answer.metadata)
+    }
+
+    /// What an object would be after what we say of it, whoever has its fields now. Nothing changes.
+    pub(crate) async fn dry_run(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+        value: &Value,
+    ) -> Result<Value, RequestError> {
+        let path = format!(
+            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict&force=true&dryRun=All",
+            path(id, namespace)
+        );
+        let body = serde_json::to_vec(value).map_err(RequestError::Answer)?;
+        let body = Some(("application/apply-patch+yaml", body));
+        let accept = Extent::Whole.accept();
+        let bytes = self.send(Method::PATCH, &path, accept, body).await?;
+        serde_json::from_slice(&bytes).map_err(RequestError::Answer)
     }
 
     /// Takes an object away; with a UID, that one only.

@@ -45,6 +45,9 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageEstimate>,
+    /// The objects that it changes or removes, as they were when it was made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seen: BTreeMap<ObjectId, Digest>,
     /// Bit rates that the estimate is made of, by camera, as far as they were measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rates: BTreeMap<String, CameraFact>,
@@ -60,6 +63,7 @@ impl Plan {
             &self.machine,
             &self.data,
             &self.steps,
+            &self.seen,
         ))
     }
 

@@ -9,6 +9,8 @@
 )]
 
 mod charts;
+mod drift;
+mod flavours;
 mod kubernetes;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -25,7 +25,7 @@ pub(super) async fn run(arguments: &args::Apply, context: &Context) -> Result<Ex
         .hint("make one with `stakeout plan -o FILE`")
     })?;
     let context = &context.for_profile(&saved.profile, &saved.plan.data);
-    let site = Site::read(context)?;
+    let mut site = Site::read(context)?;
     if saved.plan.site != site.profile.site {
         let message = format!(
             "the plan is for site `{}`, its profile is now of site `{}`",
@@ -34,18 +34,19 @@ pub(super) async fn run(arguments: &args::Apply, context: &Context) -> Result<Ex
         return Err(CommandError::new(Exit::WrongTarget, message));
     }
     let logins = site.logins(context, MayAsk::Yes);
-    let observed = site.survey(&logins).await?;
+    let mut observed = site.survey(&logins).await?;
     if observed.seen.machine() != saved.plan.machine {
         let message = format!("the plan `{path}` was made for another machine");
         return Err(CommandError::new(Exit::WrongTarget, message)
             .hint("run it there, or make a plan for this machine"));
     }
-    let plan = site.plan(&observed)?;
-    if plan.digest() != saved.digest || saved.plan.digest() != saved.digest {
-        let message =
-            format!("the plan `{path}` no longer holds: the machine or the profile changed");
-        return Err(CommandError::new(Exit::Pending, message)
-            .hint("look at what would change now with `stakeout plan`"));
+    if saved.plan.digest() != saved.digest {
+        let message = format!("the plan `{path}` is not as it was saved");
+        return Err(CommandError::new(Exit::Usage, message)
+            .hint("make it again with `stakeout plan -o FILE`"));
     }
+    site.bind(saved.plan);
+    site.size_up(&mut observed, &logins, context).await;
+    site.plan_closely(&observed).await?;
     carry_out(&site, logins, arguments.proof, context).await
 }

@@ -153,7 +153,7 @@ async fn change(
     // Whatever was true before the lock may have been another run's half.
     let mut survey = site.survey(&logins).await?;
     site.size_up(&mut survey, &logins, context).await;
-    let plan = site.plan(&survey)?;
+    let plan = site.plan_closely(&survey).await?;
     if let (Some(_), Some(from)) = (&survey.from, site.target.other()) {
         let to = site.target;
         context.printer.note(&format!(

@@ -33,7 +33,7 @@ pub(super) async fn run(arguments: &args::Plan, context: &Context) -> Result<Exi
     let mut plan = site.plan(&survey)?;
     if !plan.is_empty() {
         site.size_up(&mut survey, &logins, context).await;
-        plan = site.plan(&survey)?;
+        plan = site.plan_closely(&survey).await?;
     }
     print(&plan, context);
     if let Some(path) = &arguments.out {

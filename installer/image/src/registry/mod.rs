@@ -343,13 +343,31 @@ fn basic(login: &Login) -> String {
     )
 }
 
+/// Repository and tag or digest of `HOST/REPOSITORY:TAG` or `…@DIGEST`.
+fn parts(image: &str) -> Option<(&str, &str)> {
+    image.rsplit_once('@').or_else(|| {
+        let split = image.rsplit_once(':');
+        split.filter(|(_, tag)| !tag.contains('/'))
+    })
+}
+
+/// Asks whether an image is there, for whoever comes without a login. `image` is
+/// `HOST/REPOSITORY:TAG` or `…@DIGEST`.
+pub async fn ask_for(image: &str) -> Result<(), RegistryError> {
+    let (name, reference) = parts(image).ok_or_else(|| RegistryError::Name(image.to_owned()))?;
+    let registry = Registry::new(name, None)?;
+    let url = registry.url(&format!("manifests/{reference}"));
+    let request = registry
+        .request(Method::HEAD, url)
+        .header(ACCEPT, MANIFESTS);
+    let what = format!("manifest {}:{reference}", registry.repository);
+    registry.send(request, &what).await.map(drop)
+}
+
 /// How long the registry of an image asks to wait, if it does, of whoever asks for it here.
 /// `image` is `HOST/REPOSITORY:TAG` or `…@DIGEST`.
 pub async fn told_to_wait(image: &str) -> Option<Duration> {
-    let (name, reference) = image.rsplit_once('@').or_else(|| {
-        let split = image.rsplit_once(':');
-        split.filter(|(_, tag)| !tag.contains('/'))
-    })?;
+    let (name, reference) = parts(image)?;
     Registry::new(name, None)
         .ok()?
         .told_to_wait(reference)

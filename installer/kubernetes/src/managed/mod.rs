@@ -5,6 +5,10 @@
 //! `v:…` for an item that is its own key, `i:N` for one by its place, and `.` for the thing itself.
 //! A key with nothing below it is said as a whole.
 
+mod difference;
+
+pub(crate) use difference::{differences, filled};
+
 use serde_json::{Map, Value};
 
 type Fields = Map<String, Value>;
@@ -49,6 +53,13 @@ fn is_applied(entry: &Entry<'_>, manager: &str) -> bool {
     entry.manager == manager && entry.operation == "Apply" && entry.subresource.is_empty()
 }
 
+/// Neither `manager` nor a part of the cluster itself.
+fn is_stranger(entry: &Entry<'_>, manager: &str) -> bool {
+    let cluster = CLUSTER.contains(&entry.manager) && entry.subresource.is_empty();
+    // What is written beside an object by admission is noted as an update of our own.
+    entry.manager != manager && entry.subresource != "status" && !cluster
+}
+
 /// Whether the manager has applied the object at all.
 pub(crate) fn has_applied(object: &Value, manager: &str) -> bool {
     entries(object).any(|entry| is_applied(&entry, manager))
@@ -67,12 +78,8 @@ pub(crate) fn applied(object: &Value, manager: &str) -> Option<Value> {
 
 /// Other managers and the fields that they have set, in words.
 pub(crate) fn shared(object: &Value, manager: &str) -> Vec<String> {
-    let foreign = entries(object).filter(|entry| {
-        let cluster = CLUSTER.contains(&entry.manager) && entry.subresource.is_empty();
-        // What is written beside an object by admission is noted as an update of our own.
-        entry.manager != manager && entry.subresource != "status" && !cluster
-    });
-    foreign
+    entries(object)
+        .filter(|entry| is_stranger(entry, manager))
         .filter_map(|entry| {
             let mut paths = Vec::new();
             leaves(entry.fields, "", &mut paths);
@@ -82,8 +89,11 @@ pub(crate) fn shared(object: &Value, manager: &str) -> Vec<String> {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            let manager = entry.manager;
-            (!named.is_empty()).then(|| format!("`{manager}` set {named}{more} ({})", entry.time))
+            let time = match entry.time {
+                "" => String::new(),
+                time => format!(" ({time})"),
+            };
+            (!named.is_empty()).then(|| format!("`{}` set {named}{more}{time}", entry.manager))
         })
         .collect()
 }

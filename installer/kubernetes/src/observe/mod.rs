@@ -377,6 +377,10 @@ impl<'a> Site<'a> {
             ownership,
             applied: said.map(|said| applied_digest(kind, &said)),
             shared: shared(object, FIELD_MANAGER),
+            generation: object
+                .pointer("/metadata/generation")
+                .and_then(Value::as_i64)
+                .unwrap_or_default(),
             ending: labelled.metadata.deletion_timestamp.is_some(),
             uid: labelled.metadata.uid,
             storage_bytes: object

@@ -390,6 +390,7 @@ impl<'a> Draft<'a> {
             owned: self.owned,
             findings,
             storage,
+            seen: BTreeMap::new(),
             rates: self.facts.cameras.clone(),
         }
     }

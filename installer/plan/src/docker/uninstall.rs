@@ -104,6 +104,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &DockerFacts) -> Plan {
         owned,
         findings: Vec::new(),
         storage: None,
+        seen: BTreeMap::new(),
         rates: BTreeMap::new(),
         steps,
     }

@@ -76,6 +76,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &Facts) -> Plan {
         owned,
         findings: Vec::new(),
         storage: None,
+        seen: BTreeMap::new(),
         rates: BTreeMap::new(),
         steps: draft.steps,
     }

@@ -132,7 +132,34 @@ pub(super) fn findings(
         found.push(login_missing(camera, reason));
     }
     found.extend(storage.and_then(|storage| retention_finding(storage, promise)));
+    found.extend(shared(facts));
     found
+}
+
+/// What others have put into objects of ours: it stays, and is told.
+fn shared(facts: &KubernetesFacts) -> Option<Finding> {
+    const NAMED: usize = 5;
+    let ours = facts
+        .objects
+        .iter()
+        .filter(|(_, fact)| fact.ownership == Ownership::Ours && !fact.shared.is_empty());
+    let told: Vec<_> = ours
+        .map(|(id, fact)| format!("{id}: {}", fact.shared.join(", ")))
+        .collect();
+    let more = match told.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more objects"),
+    };
+    let named: Vec<_> = told.iter().take(NAMED).map(String::as_str).collect();
+    (!named.is_empty()).then(|| {
+        Finding::new(
+            Severity::Info,
+            "object-shared",
+            format!("others have set fields of our objects: {}{more}", named.join("; ")),
+            "fields that we say are taken back; what we say nothing of stays until somebody takes it \
+             out",
+        )
+    })
 }
 
 fn foreign(facts: &KubernetesFacts) -> Vec<Finding> {

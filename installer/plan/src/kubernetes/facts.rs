@@ -154,6 +154,9 @@ pub struct ObjectFact {
     /// installation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offered: bool,
+    /// Counts the changes of what is wanted of it, where the cluster does.
+    #[serde(default)]
+    pub generation: i64,
     /// It is being removed already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ending: bool,

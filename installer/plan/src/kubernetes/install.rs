@@ -12,6 +12,7 @@ use installer_render::{ACCESS, Role, SecretName, SecretOrigin, base_of, secret_p
 use installer_spec::{Monitoring, Profile, TargetChoice};
 
 use super::entrance::{Choice, choose};
+use super::seen::seen_of;
 use super::{
     AUTHORITY, KubernetesAction, KubernetesFacts, SecretSource, TRUST, applied_digest, capacity,
     certificate_secret, checks, namespace, release, volume,
@@ -414,6 +415,7 @@ impl Draft<'_> {
             target: "kubernetes".to_owned(),
             machine: self.facts.cluster.id.clone(),
             data: Utf8PathBuf::from(&self.facts.namespace),
+            seen: seen_of(&self.steps, self.facts),
             steps: self.steps,
             unchanged: self.unchanged,
             owned: self.owned,

@@ -6,10 +6,13 @@ mod checks;
 mod entrance;
 mod facts;
 mod flavour;
+mod images;
 mod install;
 mod quantity;
+mod rehearsal;
 mod release;
 mod rights;
+mod seen;
 mod uninstall;
 mod volume;
 
@@ -20,10 +23,13 @@ pub use facts::{
     ReleaseFact, Room, StorageClassFact, Ways,
 };
 pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
+pub use images::{ImageAnswer, images_to_ask_for, with_images};
 pub use install::{names, objects, plan};
 pub use quantity::{milli, units};
+pub use rehearsal::{FieldChange, Hand, Rehearsal, Rehearsals, Values, rehearsed, to_rehearse};
 pub use release::DIGEST_LABEL;
 pub use rights::{Right, installer_rights, minimal_roles, workload_accounts, workload_rights};
+pub use seen::changed_since;
 pub use uninstall::plan_uninstall;
 
 pub use installer_render::kubernetes::{TRUST, certificate_secret};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8PathBuf;
 use installer_render::kubernetes::{Kind, ObjectId};
 
+use super::seen::seen_of;
 use super::{KubernetesAction, KubernetesFacts, release};
 use crate::docker::Ownership;
 use crate::host::Level;
@@ -120,6 +121,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &KubernetesFacts) -> Plan
         owned,
         findings,
         storage: None,
+        seen: seen_of(&steps, facts),
         rates: BTreeMap::new(),
         steps,
     }

@@ -1,0 +1,150 @@
+//! What somebody else has changed in a cluster, and plans that are older than it.
+
+use installer_plan::kubernetes::{
+    FieldChange, Hand, ImageAnswer, KubernetesAction, KubernetesFacts, ObjectFact, Rehearsal,
+    Rehearsals, Values, changed_since, images_to_ask_for, rehearsed, to_rehearse, with_images,
+};
+use installer_plan::{Action, show};
+use installer_render::kubernetes::{Kind, ObjectId};
+use installer_spec::Profile;
+
+use crate::check_golden;
+use crate::kubernetes::{after, bare_cluster, demo, planned};
+
+/// A site in which somebody has changed these objects.
+fn drifted(profile: &Profile, names: &[(Kind, &str)]) -> KubernetesFacts {
+    let before = bare_cluster(&profile.site);
+    let mut facts = after(&planned(profile, &before), &before);
+    for (kind, name) in names {
+        let fact = facts.objects.get_mut(&ObjectId::new(*kind, *name)).unwrap();
+        fact.applied = Some("changed".into());
+        fact.shared = vec!["`kubectl-edit` set something (2026-11-21T20:00:00Z)".into()];
+    }
+    facts
+}
+
+const VAULT: (Kind, &str) = (Kind::Deployment, "vault");
+const AGENT: (Kind, &str) = (Kind::Deployment, "agent-demo");
+const SERVICE: (Kind, &str) = (Kind::Service, "vault");
+const CLAIM: (Kind, &str) = (Kind::PersistentVolumeClaim, "vault");
+const SECRET: (Kind, &str) = (Kind::Secret, "vault");
+
+fn said(of: &[((Kind, &str), Rehearsal)]) -> Rehearsals {
+    let all = of.iter();
+    all.map(|((kind, name), said)| (ObjectId::new(*kind, *name), said.clone()))
+        .collect()
+}
+
+#[test]
+fn what_others_have_changed_is_told_with_who_and_when() {
+    let profile = demo();
+    let facts = drifted(&profile, &[AGENT, SECRET]);
+    let plan = planned(&profile, &facts);
+    assert_eq!(to_rehearse(&plan, &facts).len(), 2);
+    let field = |path: &str, values| FieldChange {
+        path: path.into(),
+        values,
+        by: Some(Hand {
+            manager: "kubectl-edit".into(),
+            time: "2026-11-21T20:00:00Z".into(),
+        }),
+    };
+    let shown = |from: Option<&str>, to: Option<&str>| Values::Shown {
+        from: from.map(str::to_owned),
+        to: to.map(str::to_owned),
+    };
+    let mut own = field("spec.template.metadata.labels.a", shown(None, Some("b")));
+    own.by = None;
+    let many = (0..20).map(|n| field(&format!("spec.f{n}"), shown(Some("a"), None)));
+    let agent = [field("spec.replicas", shown(Some("3"), Some("1"))), own];
+    let said = said(&[
+        (
+            AGENT,
+            Rehearsal::Differs(agent.into_iter().chain(many).collect()),
+        ),
+        (
+            SECRET,
+            Rehearsal::Differs(vec![field("data.vault-admin-token.1", Values::Hidden)]),
+        ),
+    ]);
+    let plan = rehearsed(plan, &facts, &said);
+    check_golden("demo", "kubernetes-drift.plan.txt", &show(&plan));
+}
+
+#[test]
+fn what_cannot_be_changed_is_made_anew_unless_something_is_kept_in_it() {
+    let profile = demo();
+    let facts = drifted(&profile, &[AGENT, VAULT, SERVICE, CLAIM, SECRET]);
+    let fixed = |field: &str| Rehearsal::Fixed(vec![field.to_owned()]);
+    let selector = fixed("spec.selector");
+    let said = said(&[
+        (AGENT, selector.clone()),
+        (VAULT, selector),
+        (SERVICE, fixed("spec.clusterIP")),
+        (CLAIM, fixed("spec")),
+        (SECRET, fixed("data")),
+    ]);
+    let plan = rehearsed(planned(&profile, &facts), &facts, &said);
+    check_golden("demo", "kubernetes-made-anew.plan.txt", &show(&plan));
+    // Nobody else's is taken: each is removed by its UID, and gone before the next is made.
+    for step in &plan.steps {
+        if let Action::Kubernetes(KubernetesAction::Delete { id, uid }) = &step.action {
+            assert_eq!(*uid, facts.objects[id].uid);
+        }
+    }
+    let removed = plan.steps.iter().position(|step| step.settle.is_some());
+    let made = plan
+        .steps
+        .iter()
+        .position(|step| step.id == "Deployment/agent-demo");
+    assert!(removed < made, "{}", show(&plan));
+}
+
+#[test]
+fn a_plan_holds_only_for_what_it_was_made_for() {
+    let profile = demo();
+    let facts = drifted(&profile, &[AGENT]);
+    let plan = planned(&profile, &facts);
+    assert_eq!(changed_since(&plan, &facts), [""; 0]);
+    let changed = |change: &dyn Fn(&mut ObjectFact)| {
+        let mut facts = facts.clone();
+        let id = ObjectId::new(AGENT.0, AGENT.1);
+        change(facts.objects.get_mut(&id).unwrap());
+        changed_since(&plan, &facts)
+    };
+    assert_eq!(changed(&|fact| fact.ready = false), [""; 0]);
+    let edited = "Deployment/agent-demo has been changed: \
+                  `kubectl-edit` set something (2026-11-21T20:00:00Z)";
+    assert_eq!(changed(&|fact| fact.generation += 1), [edited]);
+    assert_eq!(changed(&|fact| fact.uid = "another".into()), [edited]);
+    let mut gone = facts.clone();
+    gone.objects.remove(&ObjectId::new(AGENT.0, AGENT.1));
+    assert_eq!(
+        changed_since(&plan, &gone),
+        ["Deployment/agent-demo is gone"]
+    );
+    let first = planned(&profile, &bare_cluster(&profile.site));
+    let made = changed_since(&first, &facts);
+    assert!(
+        made.contains(&"Service/vault has been made by somebody else".to_owned()),
+        "{made:?}"
+    );
+}
+
+#[test]
+fn images_are_asked_for_once() {
+    let profile = demo();
+    let before = bare_cluster(&profile.site);
+    let first = planned(&profile, &before);
+    let wanted = images_to_ask_for(&first, None);
+    assert_eq!(wanted.len(), 2, "{wanted:?}");
+    let facts = drifted(&profile, &[AGENT]);
+    let again = planned(&profile, &facts);
+    assert!(images_to_ask_for(&again, facts.receipt.as_ref()).is_empty());
+    let answers = wanted.into_iter().zip([
+        ImageAnswer::Absent("the registry does not have it".into()),
+        ImageAnswer::Untold("the registry does not answer".into()),
+    ]);
+    let plan = with_images(first, &answers.collect());
+    check_golden("demo", "kubernetes-images.plan.txt", &show(&plan));
+}
