@@ -39,6 +39,7 @@ pub(crate) struct Site {
     pub(crate) cluster: installer_kubernetes::Choice,
     choice: ImageChoice,
     rotation: Rotation,
+    patience: Patience,
     /// Where the programs of this build lie.
     pub(crate) programs: Utf8PathBuf,
 }
@@ -59,6 +60,13 @@ enum ImageChoice {
     Release,
     /// Those before the last change of images.
     Previous,
+}
+
+/// Whether a run ends when what is wanted runs, or when it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    UntilReady,
+    None,
 }
 
 /// Long enough for a few groups of pictures of most cameras.
@@ -146,6 +154,7 @@ impl Site {
             target,
             choice: ImageChoice::Release,
             rotation: Rotation::default(),
+            patience: Patience::UntilReady,
             promise: context.promise,
             images: context.image_places(&programs)?,
             cluster: context.cluster.clone(),
@@ -161,6 +170,16 @@ impl Site {
                 .hint("install the older release again: `stakeout install` of that version"));
         }
         self.choice = ImageChoice::Previous;
+        Ok(())
+    }
+
+    /// From here on nothing is waited for, and what does not run yet is nobody's fault.
+    pub(crate) fn do_not_wait(&mut self) -> Result<(), CommandError> {
+        if self.target != Target::Kubernetes {
+            let message = "only a cluster goes on by itself: --no-wait is for clusters";
+            return Err(CommandError::new(Exit::WrongTarget, message));
+        }
+        self.patience = Patience::None;
         Ok(())
     }
 
@@ -202,6 +221,9 @@ impl Site {
     pub(crate) async fn survey(&self, logins: &Logins) -> Result<Survey, CommandError> {
         let mut seen = self.observe(logins).await?;
         seen.rotate(&self.rotation);
+        if self.patience == Patience::None {
+            seen.take_for_ready();
+        }
         let other = self.target.other();
         let Some(other) = other.filter(|other| seen.is_here() && other.lies_at(&self.data)) else {
             return Ok(Survey { seen, from: None });
@@ -332,7 +354,12 @@ impl Site {
                 }
             }
             Seen::Kubernetes(seen) => {
-                kubernetes::plan(profile, folder, &seen.observed.facts, self.promise)?
+                let facts = &seen.observed.facts;
+                let mut plan = kubernetes::plan(profile, folder, facts, self.promise)?;
+                if self.patience == Patience::None {
+                    plan.steps.iter_mut().for_each(|step| step.settle = None);
+                }
+                plan
             }
         })
     }

@@ -135,6 +135,17 @@ impl Seen {
         }
     }
 
+    /// What a cluster was told, and has not come to yet, counts as done.
+    pub(crate) fn take_for_ready(&mut self) {
+        match self {
+            Self::Host(_) | Self::Docker(_) => {}
+            Self::Kubernetes(seen) => {
+                let objects = seen.observed.facts.objects.values_mut();
+                objects.for_each(|fact| fact.ready = true);
+            }
+        }
+    }
+
     /// Versions that are kept of each secret, by purpose.
     pub(crate) fn secrets(&self) -> &BTreeMap<String, SecretFact> {
         match self {

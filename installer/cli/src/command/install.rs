@@ -59,15 +59,23 @@ pub(super) async fn run(
     arguments: &args::Install,
     context: &Context,
 ) -> Result<Exit, CommandError> {
-    let site = Site::read(context)?;
+    let mut site = Site::read(context)?;
     site.print_warnings();
     let logins = site.logins(context, MayAsk::Yes);
-    carry_out(&site, logins, arguments.proof, context).await
+    if arguments.no_wait {
+        site.do_not_wait()?;
+    }
+    let no_verify = arguments.proof.no_verify || arguments.no_wait;
+    let proof = ProofOptions {
+        no_verify,
+        ..arguments.proof
+    };
+    carry_out(&site, logins, proof, context).await
 }
 
 /// The same as an installation, of a site that is installed.
 pub(super) async fn upgrade(
-    arguments: &args::Install,
+    arguments: &args::Upgrade,
     context: &Context,
 ) -> Result<Exit, CommandError> {
     let site = Site::read(context)?;
@@ -87,7 +95,7 @@ pub(super) async fn require_installed(site: &Site, logins: &Logins) -> Result<()
 
 /// The same as an installation, with the images of before.
 pub(super) async fn rollback(
-    arguments: &args::Install,
+    arguments: &args::Upgrade,
     context: &Context,
 ) -> Result<Exit, CommandError> {
     let mut site = Site::read(context)?;
