@@ -114,6 +114,6 @@ mod tests {
             "{sum} {after:?}"
         );
         assert!(usage(u32::MAX).is_err());
-        assert!(peak(std::process::id()).unwrap() >= before.memory);
+        assert!(peak(std::process::id()).unwrap() > 100_000);
     }
 }
