@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use installer_engine::{Logins, World};
 use installer_kubernetes::{
-    Choice, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Wanted as Look,
+    Choice, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Turn, Wanted as Look,
     connect, observe,
 };
 use installer_plan::docker::ImageFact;
@@ -49,13 +49,15 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
         })
         .collect();
     let names = wanted.profile.map(kubernetes::names).unwrap_or_default();
+    let namespace = kubernetes::namespace(wanted.site);
+    let turn = Turn::read(&connection, &namespace).await;
     let observed = observe(
         &connection,
         Look {
             site: wanted.site,
             profile: wanted.profile,
             logins: wanted.logins,
-            namespace: &kubernetes::namespace(wanted.site),
+            namespace: &namespace,
             names: &names,
             images: &images,
         },
@@ -64,6 +66,7 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
     Ok(OnCluster {
         connection,
         observed,
+        turn,
     })
 }
 
@@ -119,6 +122,16 @@ pub(crate) async fn lease(seen: &OnCluster) -> Result<Option<Lock>, CommandError
             .hint("wait until it has ended; a run that was killed is forgotten after 30 s"),
         LockError::Cluster(error) => error.into(),
     })
+}
+
+/// Whether nobody else can have changed the site between the look and the lock that we hold: whoever
+/// changes it holds the lock. What it was then, it is now.
+pub(crate) async fn is_undisturbed(seen: &OnCluster) -> bool {
+    let Some(before) = seen.turn else {
+        return false;
+    };
+    let now = Turn::read(&seen.connection, &seen.observed.facts.namespace).await;
+    now.is_some_and(|now| now.follows(before))
 }
 
 /// The lock of a site whose namespace was not there: makes it, and sees that nobody else has

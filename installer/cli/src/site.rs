@@ -252,7 +252,8 @@ impl Site {
                 Source::Test(_) => None,
             })
             .collect();
-        if unknown.is_empty() {
+        // Without the agent's program nobody can be asked.
+        if unknown.is_empty() || !self.programs.join("stakeout-agent").exists() {
             return;
         }
         let count = unknown.len();

@@ -88,6 +88,8 @@ pub(crate) struct OnEngine {
 pub(crate) struct OnCluster {
     pub(crate) connection: installer_kubernetes::Connection,
     pub(crate) observed: KubernetesObserved,
+    /// Of the site's lock, just before.
+    pub(crate) turn: Option<installer_kubernetes::Turn>,
 }
 
 /// What was observed at a target.

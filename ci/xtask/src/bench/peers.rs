@@ -29,7 +29,8 @@ impl Objects {
             let text = file["contents"].as_str().context("a file without text")?;
             let mut object: Value =
                 serde_json::from_str(text).context("a file that is no object")?;
-            if let Some(data) = object["data"].as_object_mut() {
+            let data = object.get_mut("data").and_then(Value::as_object_mut);
+            if let Some(data) = data {
                 let open = data.values_mut().filter(|value| value.is_null());
                 open.for_each(|value| *value = SECRET.into());
             }
@@ -137,11 +138,13 @@ mod tests {
     #[test]
     fn open_values_are_filled_in_and_braces_reach_the_cluster() {
         let contents = r#"{"kind":"Secret","metadata":{"name":"a"},"data":{"k":null,"b":"{{x}}"}}"#;
-        let printed = serde_json::json!([{ "path": "a.json", "contents": contents }]).to_string();
-        let objects = Objects::read(&printed).unwrap();
+        let other = r#"{"kind":"Service","metadata":{"name":"b"}}"#;
+        let printed = serde_json::json!([{ "contents": contents }, { "contents": other }]);
+        let objects = Objects::read(&printed.to_string()).unwrap();
+        assert_eq!(objects.0[0]["data"]["k"], SECRET);
         assert_eq!(
-            (objects.count(), objects.0[0]["data"]["k"].as_str()),
-            (1, Some(SECRET))
+            (objects.count(), objects.0[1].to_string().as_str()),
+            (2, other)
         );
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();

@@ -139,7 +139,7 @@ pub(super) async fn carry_out(
 
     let _locks = lock(site, &survey)?;
     let mut lease = lease(&survey.seen).await?;
-    let changed = change(site, logins, proof, &mut lease, context).await;
+    let changed = change(site, survey, logins, proof, &mut lease, context).await;
     if let Some(lease) = lease {
         lease.release().await;
     }
@@ -156,13 +156,17 @@ pub(super) async fn lease(seen: &Seen) -> Result<Option<Lease>, CommandError> {
 
 async fn change(
     site: &Site,
+    survey: Survey,
     logins: Logins,
     proof: ProofOptions,
     lease: &mut Option<Lease>,
     context: &Context,
 ) -> Result<Exit, CommandError> {
     // Whatever was true before the lock may have been another run's half.
-    let mut survey = site.survey(&logins).await?;
+    let mut survey = match &survey.seen {
+        Seen::Kubernetes(seen) if cluster::is_undisturbed(seen).await => survey,
+        _ => site.survey(&logins).await?,
+    };
     site.size_up(&mut survey, &logins, context).await;
     let plan = site.plan(&survey)?;
     if let (Some(_), Some(from)) = (&survey.from, site.target.other()) {
