@@ -7,10 +7,12 @@
 mod bench;
 mod campaign;
 mod ci;
+mod cluster;
 mod dist;
 mod engine;
 mod generate;
 mod image;
+mod part;
 mod process;
 mod prune;
 mod recorder;

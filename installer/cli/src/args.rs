@@ -82,9 +82,9 @@ pub(crate) enum Command {
     /// Plan, show, confirm, apply, and prove that a recording arrives.
     Install(Install),
     /// Roll the programs of this release out, service by service; stop at the first that is not well.
-    Upgrade(Install),
+    Upgrade(Upgrade),
     /// Go back to the images that were in force before the last upgrade.
-    Rollback(Install),
+    Rollback(Upgrade),
     /// Tell what runs and what records, from the system itself.
     Status,
     /// Look for everything that is wrong, and say what to do about it.
@@ -166,6 +166,16 @@ pub(crate) struct Apply {
 
 #[derive(Debug, Args)]
 pub(crate) struct Install {
+    #[command(flatten)]
+    pub(crate) proof: ProofOptions,
+    /// In a cluster: end when the cluster knows what is wanted, without waiting until it runs, nor
+    /// for a recording; `stakeout status` tells of it later.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
     #[command(flatten)]
     pub(crate) proof: ProofOptions,
 }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use installer_engine::{Logins, World};
 use installer_image::registry::{self, RegistryError};
 use installer_kubernetes::{
-    Choice, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Wanted as Look,
+    Choice, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Turn, Wanted as Look,
     connect, observe, rehearse,
 };
 use installer_plan::Plan;
@@ -55,6 +55,8 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
         })
         .collect();
     let names = wanted.profile.map(kubernetes::names).unwrap_or_default();
+    let namespace = kubernetes::namespace(wanted.site);
+    let turn = Turn::read(&connection, &namespace).await;
     let observed = observe(
         &connection,
         Look {
@@ -62,7 +64,7 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
             profile: wanted.profile,
             folder: wanted.folder,
             logins: wanted.logins,
-            namespace: &kubernetes::namespace(wanted.site),
+            namespace: &namespace,
             names: &names,
             images: &images,
         },
@@ -71,6 +73,7 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
     Ok(OnCluster {
         connection,
         observed,
+        turn,
     })
 }
 
@@ -205,6 +208,16 @@ pub(crate) async fn release<T>(
         }
         ended => ended,
     }
+}
+
+/// Whether nobody else can have changed the site between the look and the lock that we hold: whoever
+/// changes it holds the lock. What it was then, it is now.
+pub(crate) async fn is_undisturbed(seen: &OnCluster) -> bool {
+    let Some(before) = seen.turn else {
+        return false;
+    };
+    let now = Turn::read(&seen.connection, &seen.observed.facts.namespace).await;
+    now.is_some_and(|now| now.follows(before))
 }
 
 /// The lock of a site whose namespace was not there: makes it, and sees that nobody else has

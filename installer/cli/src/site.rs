@@ -41,6 +41,7 @@ pub(crate) struct Site {
     rotation: Rotation,
     /// Nothing else is done than this.
     saved: Option<Box<Plan>>,
+    patience: Patience,
     /// Where the programs of this build lie.
     pub(crate) programs: Utf8PathBuf,
 }
@@ -61,6 +62,13 @@ enum ImageChoice {
     Release,
     /// Those before the last change of images.
     Previous,
+}
+
+/// Whether a run ends when what is wanted runs, or when it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    UntilReady,
+    None,
 }
 
 /// Long enough for a few groups of pictures of most cameras.
@@ -149,6 +157,7 @@ impl Site {
             choice: ImageChoice::Release,
             rotation: Rotation::default(),
             saved: None,
+            patience: Patience::UntilReady,
             promise: context.promise,
             images: context.image_places(&programs)?,
             cluster: context.cluster.clone(),
@@ -164,6 +173,16 @@ impl Site {
                 .hint("install the older release again: `stakeout install` of that version"));
         }
         self.choice = ImageChoice::Previous;
+        Ok(())
+    }
+
+    /// From here on nothing is waited for, and what does not run yet is nobody's fault.
+    pub(crate) fn do_not_wait(&mut self) -> Result<(), CommandError> {
+        if self.target != Target::Kubernetes {
+            let message = "only a cluster goes on by itself: --no-wait is for clusters";
+            return Err(CommandError::new(Exit::WrongTarget, message));
+        }
+        self.patience = Patience::None;
         Ok(())
     }
 
@@ -210,6 +229,9 @@ impl Site {
     pub(crate) async fn survey(&self, logins: &Logins) -> Result<Survey, CommandError> {
         let mut seen = self.observe(logins).await?;
         seen.rotate(&self.rotation);
+        if self.patience == Patience::None {
+            seen.take_for_ready();
+        }
         let other = self.target.other();
         let Some(other) = other.filter(|other| seen.is_here() && other.lies_at(&self.data)) else {
             return Ok(Survey { seen, from: None });
@@ -241,7 +263,8 @@ impl Site {
                 Source::Test(_) => None,
             })
             .collect();
-        if unknown.is_empty() {
+        // Without the agent's program nobody can be asked.
+        if unknown.is_empty() || !self.programs.join("stakeout-agent").exists() {
             return;
         }
         let count = unknown.len();
@@ -344,7 +367,12 @@ impl Site {
                 }
             }
             Seen::Kubernetes(seen) => {
-                kubernetes::plan(profile, folder, &seen.observed.facts, self.promise)?
+                let facts = &seen.observed.facts;
+                let mut plan = kubernetes::plan(profile, folder, facts, self.promise)?;
+                if self.patience == Patience::None {
+                    plan.steps.iter_mut().for_each(|step| step.settle = None);
+                }
+                plan
             }
         })
     }

@@ -88,6 +88,8 @@ pub(crate) struct OnEngine {
 pub(crate) struct OnCluster {
     pub(crate) connection: installer_kubernetes::Connection,
     pub(crate) observed: KubernetesObserved,
+    /// Of the site's lock, just before.
+    pub(crate) turn: Option<installer_kubernetes::Turn>,
 }
 
 /// What was observed at a target.
@@ -131,6 +133,17 @@ impl Seen {
                 let facts = &mut seen.observed.facts;
                 facts.rotate.clone_from(&rotation.secrets);
                 facts.certificates.authority &= !rotation.certificates;
+            }
+        }
+    }
+
+    /// What a cluster was told, and has not come to yet, counts as done.
+    pub(crate) fn take_for_ready(&mut self) {
+        match self {
+            Self::Host(_) | Self::Docker(_) => {}
+            Self::Kubernetes(seen) => {
+                let objects = seen.observed.facts.objects.values_mut();
+                objects.for_each(|fact| fact.ready = true);
             }
         }
     }

@@ -61,6 +61,34 @@ pub(crate) fn lease_path(namespace: &str) -> String {
     format!("{}/{LEASE}", leases(namespace))
 }
 
+/// How often a site's lock has been taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    number: u64,
+    held: bool,
+}
+
+impl Turn {
+    /// As it is now; nothing where it was never taken, or cannot be read.
+    pub async fn read(connection: &Connection, namespace: &str) -> Option<Self> {
+        let bytes = connection.get_path(&lease_path(namespace)).await.ok()?;
+        Self::of(&parse(&bytes).ok()?)
+    }
+
+    fn of(lease: &Value) -> Option<Self> {
+        let holder = lease.pointer("/spec/holderIdentity")?.as_str()?;
+        Some(Self {
+            number: lease.pointer("/spec/leaseTransitions")?.as_u64()?,
+            held: !holder.is_empty(),
+        })
+    }
+
+    /// Whether nobody else has held the lock since `before`, up to whoever holds it now.
+    pub fn follows(self, before: Self) -> bool {
+        self.held && !before.held && self.number == before.number + 1
+    }
+}
+
 fn failed(connection: &Connection, verb: &'static str, error: RequestError) -> LockError {
     let asked = Asked {
         verb,
@@ -289,6 +317,21 @@ fn is_dead(other: &str, holder: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_follows_one_that_had_ended() {
+        let now = Timestamp::now();
+        let turn = |lease: &Value| Turn::of(lease).unwrap();
+        let first = lease(None, "a/1", now);
+        let mut ended = first.clone();
+        ended["spec"]["holderIdentity"] = json!("");
+        let second = lease(Some(&ended), "b/2", now);
+        let third = lease(Some(&second), "c/3", now);
+        assert!(turn(&second).follows(turn(&ended)));
+        // It was held meanwhile, or at that time.
+        assert!(!turn(&third).follows(turn(&ended)));
+        assert!(!turn(&second).follows(turn(&first)));
+    }
 
     fn at(time: &str) -> Timestamp {
         time.parse().unwrap()

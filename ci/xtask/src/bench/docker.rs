@@ -13,9 +13,9 @@ use camino::Utf8PathBuf;
 use installer_image::Platform;
 use serde_json::Value;
 
-use super::Row;
 use super::compose::Compose;
 use super::usage::usage;
+use super::{Row, median};
 use crate::engine::Engine;
 use crate::process::{pause, read, run, say};
 use crate::repository::Repository;
@@ -232,17 +232,8 @@ fn rows(times: Times, (cameras, memory): (usize, f64)) -> Vec<Row> {
     let (first, peer_first) = (median(times.first), median(times.peer_first));
     let (unchanged, peer_unchanged) = (median(times.unchanged), median(times.peer_unchanged));
     let limits = cameras as f64 * UPSTREAM_AGENT_MIB + UPSTREAM_VAULT_MIB;
-    let row = |name, unit, ours, peer, peer_name, limit| Row {
-        name,
-        unit,
-        ours,
-        peer,
-        peer_name,
-        ratio: ours / peer,
-        limit,
-    };
     vec![
-        row(
+        Row::new(
             "first recording",
             "s, 4 cameras",
             median(times.recording),
@@ -250,7 +241,7 @@ fn rows(times: Times, (cameras, memory): (usize, f64)) -> Vec<Row> {
             "what was promised",
             1.0,
         ),
-        row(
+        Row::new(
             "first apply",
             "s",
             first,
@@ -258,7 +249,7 @@ fn rows(times: Times, (cameras, memory): (usize, f64)) -> Vec<Row> {
             "docker compose up -d",
             FIRST_LIMIT,
         ),
-        row(
+        Row::new(
             "nothing changed",
             "s",
             unchanged,
@@ -266,7 +257,7 @@ fn rows(times: Times, (cameras, memory): (usize, f64)) -> Vec<Row> {
             "docker compose up -d",
             UNCHANGED_LIMIT,
         ),
-        row(
+        Row::new(
             "writes, unchanged",
             "requests",
             times.writes as f64,
@@ -274,7 +265,7 @@ fn rows(times: Times, (cameras, memory): (usize, f64)) -> Vec<Row> {
             "a single one",
             0.0,
         ),
-        row(
+        Row::new(
             "site memory",
             if cameras == MANY_CAMERAS {
                 "MiB, 8 cameras at 360p and vault"
@@ -287,20 +278,4 @@ fn rows(times: Times, (cameras, memory): (usize, f64)) -> Vec<Row> {
             MEMORY_LIMIT,
         ),
     ]
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_median_is_in_the_middle_and_none_fits_no_limit() {
-        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
-        assert!(median(Vec::new()).is_nan());
-    }
 }

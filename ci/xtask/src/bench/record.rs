@@ -127,15 +127,7 @@ pub(super) fn measure(repository: &Repository, time: Duration) -> anyhow::Result
 }
 
 fn row(name: &'static str, unit: &'static str, limit: f64, [ours, peer]: [f64; 2]) -> Row {
-    Row {
-        name,
-        unit,
-        ours,
-        peer,
-        peer_name: PEER,
-        ratio: ours / peer,
-        limit,
-    }
+    Row::new(name, unit, ours, peer, PEER, limit)
 }
 
 /// A stream as cameras send it: 1080p, 25 pictures a second, 4 Mbit/s, H.264 High without

@@ -46,7 +46,8 @@ pub(super) fn usage(id: u32) -> anyhow::Result<Usage> {
     Ok(sum)
 }
 
-fn processor(id: u32) -> nix::Result<Duration> {
+/// Of all threads; of a process that has ended, too, until somebody has waited for it.
+pub(super) fn processor(id: u32) -> nix::Result<Duration> {
     let pid = Pid::from_raw(i32::try_from(id).map_err(|_| nix::errno::Errno::ESRCH)?);
     ClockId::pid_cpu_clock_id(pid)?.now().map(Duration::from)
 }
@@ -73,15 +74,24 @@ fn parent(line: &str) -> Option<u32> {
 }
 
 fn resident(id: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    status(id, "VmRSS:").unwrap_or(0)
+}
+
+/// The most that has been resident, in bytes; nothing of a process that has ended.
+pub(super) fn peak(id: u32) -> Option<u64> {
+    status(id, "VmHWM:")
+}
+
+fn status(id: u32, key: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let kibibytes = status.lines().find_map(|line| {
-        line.strip_prefix("VmRSS:")?
+        line.strip_prefix(key)?
             .trim()
             .strip_suffix(" kB")?
-            .parse()
+            .parse::<u64>()
             .ok()
     });
-    kibibytes.unwrap_or(0) * 1024
+    Some(kibibytes? * 1024)
 }
 
 #[cfg(test)]
@@ -104,5 +114,6 @@ mod tests {
             "{sum} {after:?}"
         );
         assert!(usage(u32::MAX).is_err());
+        assert!(peak(std::process::id()).unwrap() > 100_000);
     }
 }

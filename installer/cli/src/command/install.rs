@@ -59,15 +59,23 @@ pub(super) async fn run(
     arguments: &args::Install,
     context: &Context,
 ) -> Result<Exit, CommandError> {
-    let site = Site::read(context)?;
+    let mut site = Site::read(context)?;
     site.print_warnings();
     let logins = site.logins(context, MayAsk::Yes);
-    carry_out(&site, logins, arguments.proof, context).await
+    if arguments.no_wait {
+        site.do_not_wait()?;
+    }
+    let no_verify = arguments.proof.no_verify || arguments.no_wait;
+    let proof = ProofOptions {
+        no_verify,
+        ..arguments.proof
+    };
+    carry_out(&site, logins, proof, context).await
 }
 
 /// The same as an installation, of a site that is installed.
 pub(super) async fn upgrade(
-    arguments: &args::Install,
+    arguments: &args::Upgrade,
     context: &Context,
 ) -> Result<Exit, CommandError> {
     let site = Site::read(context)?;
@@ -87,7 +95,7 @@ pub(super) async fn require_installed(site: &Site, logins: &Logins) -> Result<()
 
 /// The same as an installation, with the images of before.
 pub(super) async fn rollback(
-    arguments: &args::Install,
+    arguments: &args::Upgrade,
     context: &Context,
 ) -> Result<Exit, CommandError> {
     let mut site = Site::read(context)?;
@@ -131,7 +139,7 @@ pub(super) async fn carry_out(
 
     let _locks = lock(site, &survey)?;
     let mut lease = lease(&survey.seen, context).await?;
-    let changed = change(site, logins, proof, &mut lease, context).await;
+    let changed = change(site, survey, logins, proof, &mut lease, context).await;
     cluster::release(lease, changed).await
 }
 
@@ -145,13 +153,17 @@ pub(super) async fn lease(seen: &Seen, context: &Context) -> Result<Option<Lease
 
 async fn change(
     site: &Site,
+    survey: Survey,
     logins: Logins,
     proof: ProofOptions,
     lease: &mut Option<Lease>,
     context: &Context,
 ) -> Result<Exit, CommandError> {
     // Whatever was true before the lock may have been another run's half.
-    let mut survey = site.survey(&logins).await?;
+    let mut survey = match &survey.seen {
+        Seen::Kubernetes(seen) if cluster::is_undisturbed(seen).await => survey,
+        _ => site.survey(&logins).await?,
+    };
     site.size_up(&mut survey, &logins, context).await;
     let plan = site.plan_closely(&survey).await?;
     if let (Some(_), Some(from)) = (&survey.from, site.target.other()) {

@@ -4,6 +4,7 @@
 //! `control`, a claim or a buffer is mounted wherever it writes.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -42,13 +43,18 @@ const CONTROL: &str = "control";
 /// Owner and group: the kubelet gives the files to root and to the pod's own group.
 const CONTROL_MODE: i32 = 0o440;
 
+/// Read once: for a thousand cameras that takes longer than everything else.
+static MANIFEST: LazyLock<Deployment> = LazyLock::new(|| {
+    manifest(include_str!(
+        "../../../../manifests/kubernetes/deployment.yaml"
+    ))
+});
+
 /// The Deployment of a container; nothing where its image cannot be had.
 pub(super) fn deployment(inputs: &Inputs<'_>, container: &Container) -> Option<Object> {
     let service = &container.service;
     let image = inputs.images.get(&container.image)?;
-    let mut deployment: Deployment = manifest(include_str!(
-        "../../../../manifests/kubernetes/deployment.yaml"
-    ));
+    let mut deployment = MANIFEST.clone();
     deployment.metadata.labels = Some(inputs.labels(service));
     let spec = deployment
         .spec
