@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::admission::Webhook;
 use e2e::apiserver_proxy::{ApiProxy, Fault, Rule};
@@ -175,6 +175,10 @@ fn every_request_may_fail(cluster: &Cluster, name: &str, rules: &[Rule], whole: 
     let site = site(cluster, name, DEMO, Some(&proxy));
     let checked = |expected: &[String], what: &str| {
         assert!(proxy.met() > 0, "{name}, {what}: nothing failed");
+        // A Deployment goes when its pods have gone.
+        wait_until(Duration::from_secs(30), what, || {
+            objects(cluster, name).len() <= expected.len()
+        });
         assert_eq!(objects(cluster, name), expected, "{name}, {what}");
         proxy.forget();
         if !expected.is_empty() {
@@ -217,7 +221,11 @@ impl Run {
     #[track_caller]
     fn says(&self, words: &str, seconds: u64) {
         let deadline = Duration::from_secs(seconds);
-        wait_until(deadline, words, || self.said().contains(words));
+        let begin = Instant::now();
+        while !self.said().contains(words) {
+            assert!(begin.elapsed() < deadline, "not `{words}`: {}", self.said());
+            thread::park_timeout(Duration::from_millis(50));
+        }
     }
 
     /// Its exit code and everything that it said.
@@ -500,7 +508,9 @@ fn a_claim_without_a_volume_is_named(cluster: &Cluster) {
 }
 
 fn rights_that_go_half_way_are_named(cluster: &Cluster) {
-    let mut site = site(cluster, "granted", DEMO, None);
+    // It never has a disk.
+    let large = DEMO.replace("1GiB", "50GiB");
+    let mut site = site(cluster, "granted", &large, None);
     let kubectl = |words: &[&str]| cluster.kubectl(words);
     kubectl(&[
         "create",
@@ -556,7 +566,6 @@ fn rights_that_go_half_way_are_named(cluster: &Cluster) {
         kubectl(&["apply", "--filename", file.as_str()]);
     }
     // While it waits for what it has made.
-    site.write_profile(&profile("granted", &DEMO.replace("1GiB", "50GiB")));
     proxy.inject(Rule::first(1_000, Fault::Ends(Duration::from_millis(500))).verbs(&["watch"]));
     let run = Run::start(site.command(QUICK));
     run.says("of 3 ready", 60);
@@ -598,19 +607,37 @@ fn a_node_that_is_lost_loses_no_camera(cluster: &Cluster) {
     let before = agents();
     assert_eq!(before.len(), 2, "{before:?}");
     let (_, lost) = before.first_key_value().unwrap();
-    // Whoever says that the node is well looks after nodes with this label alone.
-    cluster.kubectl(&["label", "node", lost, "type-"]);
+    // Whoever says that a node is well looks after those with this label alone.
+    let (none, some) = ("type-", "type=kwok");
+    cluster.kubectl(&["label", "node", lost, none]);
+    let begin = Instant::now();
+    let noticed = || {
+        let node = cluster.get("default", &["node", lost]);
+        let taints = node["spec"]["taints"].as_array().into_iter().flatten();
+        let mut taints = taints.filter(|taint| taint["effect"] == "NoExecute");
+        taints.any(|taint| taint["key"] == "node.kubernetes.io/unreachable")
+    };
+    wait_until(
+        Duration::from_mins(2),
+        "the node is taken for lost",
+        noticed,
+    );
     let all_elsewhere = || {
         let now = agents();
         now.len() == 2 && now.values().all(|node| node != lost)
     };
-    let took = wait_until(
-        Duration::from_mins(3),
+    let tolerated = wait_until(
+        Duration::from_secs(40),
         "the cameras are elsewhere",
         all_elsewhere,
     );
-    // Until the cluster takes a silent node for lost, and what then is tolerated.
-    println!("cameras of a lost node ran elsewhere after {took:?}");
+    println!(
+        "cameras of a lost node ran elsewhere after {:?}, {tolerated:?} after it was taken for lost",
+        begin.elapsed()
+    );
+    site.run(&["plan"]).expect(0);
+    // Of a node that nobody hears of, nothing can be said to have ended.
+    cluster.kubectl(&["label", "node", lost, some]);
     site.run(REMOVE).expect(0);
 }
 
