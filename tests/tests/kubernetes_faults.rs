@@ -8,15 +8,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::io::Write as _;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::admission::Webhook;
 use e2e::apiserver_proxy::{ApiProxy, Fault, Rule};
+use e2e::background::{Run, Stopped, elsewhere};
 use e2e::cluster::Cluster;
 use e2e::{DEMO, Output, Site, wait_until};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const QUICK: &[&str] = &["install", "--yes", "--no-verify"];
@@ -184,9 +185,9 @@ fn every_request_may_fail(cluster: &Cluster, name: &str, rules: &[Rule], whole: 
         if !expected.is_empty() {
             site.run(&["plan"]).expect(0);
         }
-        rules.iter().for_each(|rule| proxy.inject(rule.clone()));
+        proxy.inject_all(rules);
     };
-    rules.iter().for_each(|rule| proxy.inject(rule.clone()));
+    proxy.inject_all(rules);
     site.run(QUICK).expect(0);
     checked(&whole.one, "installed");
     site.write_profile(&profile(name, TWO));
@@ -197,69 +198,6 @@ fn every_request_may_fail(cluster: &Cluster, name: &str, rules: &[Rule], whole: 
     checked(&whole.one, "a camera less");
     site.run(REMOVE).expect(0);
     checked(&[], "removed");
-}
-
-/// A run in the background, with what it has said so far in a file.
-struct Run {
-    child: Child,
-    said: tempfile::NamedTempFile,
-}
-
-impl Run {
-    fn start(mut command: Command) -> Self {
-        let said = tempfile::NamedTempFile::new().unwrap();
-        let out = said.reopen().unwrap();
-        let err = out.try_clone().unwrap();
-        let child = command.stdout(out).stderr(err).spawn().unwrap();
-        Self { child, said }
-    }
-
-    fn said(&self) -> String {
-        fs::read_to_string(self.said.path()).unwrap()
-    }
-
-    #[track_caller]
-    fn says(&self, words: &str, seconds: u64) {
-        let deadline = Duration::from_secs(seconds);
-        let begin = Instant::now();
-        while !self.said().contains(words) {
-            assert!(begin.elapsed() < deadline, "not `{words}`: {}", self.said());
-            thread::park_timeout(Duration::from_millis(50));
-        }
-    }
-
-    /// Its exit code and everything that it said.
-    fn end(mut self) -> (Option<i32>, String) {
-        let status = self.child.wait().unwrap();
-        (status.code(), self.said())
-    }
-
-    /// Asks it to stop, as Ctrl-C does.
-    #[track_caller]
-    fn interrupt(self) -> String {
-        assert!(e2e::send(self.child.id(), Signal::INT));
-        let (code, said) = self.end();
-        assert_eq!(code, Some(130), "{said}");
-        said
-    }
-}
-
-/// The same command as on another machine: with its own name, and none of this one's locks.
-fn elsewhere(command: &Command) -> Command {
-    const SCRIPT: &str = "mkdir -p /run/stakeout && mount -t tmpfs none /run/stakeout && \
-                          hostname elsewhere && exec \"$@\"";
-    let mut other = Command::new("unshare");
-    other
-        .args(["--mount", "--uts", "sh", "-c", SCRIPT, "sh"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .envs(
-            command
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .stdin(Stdio::null());
-    other
 }
 
 /// Whose lock it is; nobody's where there is none.
@@ -631,30 +569,14 @@ fn a_node_that_is_lost_loses_no_camera(cluster: &Cluster) {
         "the cameras are elsewhere",
         all_elsewhere,
     );
-    println!(
-        "cameras of a lost node ran elsewhere after {:?}, {tolerated:?} after it was taken for lost",
-        begin.elapsed()
-    );
+    let (all, told) = (begin.elapsed(), tolerated);
+    let line =
+        format!("elsewhere {all:?} after the last word of a node, {told:?} after its taint\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
     site.run(&["plan"]).expect(0);
     // Of a node that nobody hears of, nothing can be said to have ended.
     cluster.kubectl(&["label", "node", lost, some]);
     site.run(REMOVE).expect(0);
-}
-
-/// Ends its stop, whatever happens.
-struct Stopped(u32);
-
-impl Stopped {
-    fn new(id: u32) -> Self {
-        assert!(e2e::send(id, Signal::STOP));
-        Self(id)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        e2e::send(self.0, Signal::CONT);
-    }
 }
 
 fn a_store_that_stops_for_a_while_is_waited_for(cluster: &Cluster, whole: &Whole) {
