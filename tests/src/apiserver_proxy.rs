@@ -291,6 +291,11 @@ impl ApiProxy {
         self.way.told().rules.push(rule);
     }
 
+    /// The same for several.
+    pub fn inject_all(&self, rules: &[Rule]) {
+        self.way.told().rules.extend_from_slice(rules);
+    }
+
     /// Passes everything on again, and has counted nothing.
     pub fn forget(&self) {
         *self.way.told() = Told::default();
@@ -425,9 +430,12 @@ async fn pass(way: &Way, request: Request) -> Result<Response<Body>, axum::BoxEr
 /// With one item on each page that is asked for, so that lists of a few items have many.
 fn small_pages(uri: &Uri) -> String {
     let words = uri.query().unwrap_or_default().split('&');
-    let small = words.map(|word| match word.starts_with("limit=") {
-        true => "limit=1",
-        false => word,
+    let small = words.map(|word| {
+        if word.starts_with("limit=") {
+            "limit=1"
+        } else {
+            word
+        }
     });
     format!("{}?{}", uri.path(), small.collect::<Vec<_>>().join("&"))
 }

@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod apiserver_proxy;
+pub mod background;
 pub mod cluster;
 pub mod engine;
 pub mod registry;

@@ -8,15 +8,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::io::Write as _;
+use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::admission::Webhook;
 use e2e::apiserver_proxy::{ApiProxy, Fault, Rule};
+use e2e::background::{Run, Stopped, elsewhere};
 use e2e::cluster::Cluster;
 use e2e::{DEMO, Output, Site, wait_until};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const QUICK: &[&str] = &["install", "--yes", "--no-verify"];
@@ -33,7 +34,6 @@ fn a_cluster_fails_in_every_way() {
         for (name, rules) in requests() {
             scope.spawn(move || every_request_may_fail(cluster, name, &rules, whole));
         }
-        scope.spawn(move || a_node_that_is_lost_loses_no_camera(cluster));
         scope.spawn(move || {
             of_two_runs_one_waits_for_nobody(cluster, whole);
             a_run_whose_lock_was_taken_stops(cluster, whole);
@@ -175,14 +175,18 @@ fn every_request_may_fail(cluster: &Cluster, name: &str, rules: &[Rule], whole: 
     let site = site(cluster, name, DEMO, Some(&proxy));
     let checked = |expected: &[String], what: &str| {
         assert!(proxy.met() > 0, "{name}, {what}: nothing failed");
+        // A Deployment goes when its pods have gone.
+        wait_until(Duration::from_secs(30), what, || {
+            objects(cluster, name).len() <= expected.len()
+        });
         assert_eq!(objects(cluster, name), expected, "{name}, {what}");
         proxy.forget();
         if !expected.is_empty() {
             site.run(&["plan"]).expect(0);
         }
-        rules.iter().for_each(|rule| proxy.inject(rule.clone()));
+        proxy.inject_all(rules);
     };
-    rules.iter().for_each(|rule| proxy.inject(rule.clone()));
+    proxy.inject_all(rules);
     site.run(QUICK).expect(0);
     checked(&whole.one, "installed");
     site.write_profile(&profile(name, TWO));
@@ -193,65 +197,6 @@ fn every_request_may_fail(cluster: &Cluster, name: &str, rules: &[Rule], whole: 
     checked(&whole.one, "a camera less");
     site.run(REMOVE).expect(0);
     checked(&[], "removed");
-}
-
-/// A run in the background, with what it has said so far in a file.
-struct Run {
-    child: Child,
-    said: tempfile::NamedTempFile,
-}
-
-impl Run {
-    fn start(mut command: Command) -> Self {
-        let said = tempfile::NamedTempFile::new().unwrap();
-        let out = said.reopen().unwrap();
-        let err = out.try_clone().unwrap();
-        let child = command.stdout(out).stderr(err).spawn().unwrap();
-        Self { child, said }
-    }
-
-    fn said(&self) -> String {
-        fs::read_to_string(self.said.path()).unwrap()
-    }
-
-    #[track_caller]
-    fn says(&self, words: &str, seconds: u64) {
-        let deadline = Duration::from_secs(seconds);
-        wait_until(deadline, words, || self.said().contains(words));
-    }
-
-    /// Its exit code and everything that it said.
-    fn end(mut self) -> (Option<i32>, String) {
-        let status = self.child.wait().unwrap();
-        (status.code(), self.said())
-    }
-
-    /// Asks it to stop, as Ctrl-C does.
-    #[track_caller]
-    fn interrupt(self) -> String {
-        assert!(e2e::send(self.child.id(), Signal::INT));
-        let (code, said) = self.end();
-        assert_eq!(code, Some(130), "{said}");
-        said
-    }
-}
-
-/// The same command as on another machine: with its own name, and none of this one's locks.
-fn elsewhere(command: &Command) -> Command {
-    const SCRIPT: &str = "mkdir -p /run/stakeout && mount -t tmpfs none /run/stakeout && \
-                          hostname elsewhere && exec \"$@\"";
-    let mut other = Command::new("unshare");
-    other
-        .args(["--mount", "--uts", "sh", "-c", SCRIPT, "sh"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .envs(
-            command
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .stdin(Stdio::null());
-    other
 }
 
 /// Whose lock it is; nobody's where there is none.
@@ -500,7 +445,9 @@ fn a_claim_without_a_volume_is_named(cluster: &Cluster) {
 }
 
 fn rights_that_go_half_way_are_named(cluster: &Cluster) {
-    let mut site = site(cluster, "granted", DEMO, None);
+    // It never has a disk.
+    let large = DEMO.replace("1GiB", "50GiB");
+    let mut site = site(cluster, "granted", &large, None);
     let kubectl = |words: &[&str]| cluster.kubectl(words);
     kubectl(&[
         "create",
@@ -556,7 +503,6 @@ fn rights_that_go_half_way_are_named(cluster: &Cluster) {
         kubectl(&["apply", "--filename", file.as_str()]);
     }
     // While it waits for what it has made.
-    site.write_profile(&profile("granted", &DEMO.replace("1GiB", "50GiB")));
     proxy.inject(Rule::first(1_000, Fault::Ends(Duration::from_millis(500))).verbs(&["watch"]));
     let run = Run::start(site.command(QUICK));
     run.says("of 3 ready", 60);
@@ -570,7 +516,11 @@ fn rights_that_go_half_way_are_named(cluster: &Cluster) {
     assert_eq!(cluster.objects("granted"), Vec::<String>::new());
 }
 
-fn a_node_that_is_lost_loses_no_camera(cluster: &Cluster) {
+/// In a cluster of its own: what lies on a lost node keeps every namespace that it is of.
+#[test]
+fn a_node_that_is_lost_loses_no_camera() {
+    let cluster = &Cluster::start_with(&["--control-plane-only", "--kwok", "2"]);
+    make_volumes(cluster);
     let site = site(cluster, "moves", TWO, None);
     let namespace = "stakeout-moves";
     site.run(QUICK).expect(0);
@@ -598,36 +548,35 @@ fn a_node_that_is_lost_loses_no_camera(cluster: &Cluster) {
     let before = agents();
     assert_eq!(before.len(), 2, "{before:?}");
     let (_, lost) = before.first_key_value().unwrap();
-    // Whoever says that the node is well looks after nodes with this label alone.
+    // Whoever says that a node is well looks after those with this label alone.
     cluster.kubectl(&["label", "node", lost, "type-"]);
+    let begin = Instant::now();
+    let noticed = || {
+        let node = cluster.get("default", &["node", lost]);
+        let taints = node["spec"]["taints"].as_array().into_iter().flatten();
+        let mut taints = taints.filter(|taint| taint["effect"] == "NoExecute");
+        taints.any(|taint| taint["key"] == "node.kubernetes.io/unreachable")
+    };
+    wait_until(
+        Duration::from_mins(2),
+        "the node is taken for lost",
+        noticed,
+    );
     let all_elsewhere = || {
         let now = agents();
         now.len() == 2 && now.values().all(|node| node != lost)
     };
-    let took = wait_until(
-        Duration::from_mins(3),
+    let tolerated = wait_until(
+        Duration::from_secs(40),
         "the cameras are elsewhere",
         all_elsewhere,
     );
-    // Until the cluster takes a silent node for lost, and what then is tolerated.
-    println!("cameras of a lost node ran elsewhere after {took:?}");
-    site.run(REMOVE).expect(0);
-}
-
-/// Ends its stop, whatever happens.
-struct Stopped(u32);
-
-impl Stopped {
-    fn new(id: u32) -> Self {
-        assert!(e2e::send(id, Signal::STOP));
-        Self(id)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        e2e::send(self.0, Signal::CONT);
-    }
+    let (all, told) = (begin.elapsed(), tolerated);
+    let line =
+        format!("elsewhere {all:?} after the last word of a node, {told:?} after its taint\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    let settled = || site.run(&["plan"]).code == Some(0);
+    wait_until(Duration::from_secs(30), "nothing is left to do", settled);
 }
 
 fn a_store_that_stops_for_a_while_is_waited_for(cluster: &Cluster, whole: &Whole) {

@@ -12,6 +12,7 @@ use installer_plan::kubernetes::FIELD_MANAGER;
 use installer_render::kubernetes::{Kind, ObjectId};
 use kube::client::Body;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::connect::Connection;
@@ -455,10 +456,10 @@ where
     ask().await
 }
 
-/// Every answer that is asked for here is one object; a thousand of them are not parsed twice to
-/// know it.
+/// Every answer that is asked for here is one object. The server writes it on one line, and ends that
+/// line: of those a thousand objects are not parsed twice to know it.
 fn is_whole(answer: &[u8]) -> bool {
-    answer.trim_ascii_end().ends_with(b"}")
+    answer.ends_with(b"}\n") || serde_json::from_slice::<IgnoredAny>(answer).is_ok()
 }
 
 /// What the server notes of an object that was applied.
@@ -507,7 +508,9 @@ mod tests {
     #[test]
     fn an_answer_that_ends_early_is_seen() {
         assert!(is_whole(b"{\"items\":[]}\n"));
+        assert!(is_whole(b"{\n  \"major\": \"1\"\n}"));
         assert!(!is_whole(b"{\"items\":[{\"a\":"));
+        assert!(!is_whole(b"{\"items\":[{\"a\":{}}"));
         assert!(!is_whole(b""));
         assert!(RequestError::Short.retry_after().is_some());
     }
