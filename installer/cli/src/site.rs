@@ -313,7 +313,7 @@ impl Site {
                 };
                 let mut seen = cluster::look(&self.cluster, wanted).await?;
                 if self.choice == ImageChoice::Previous {
-                    cluster::choose_previous_images(&mut seen.observed.facts)?;
+                    cluster::choose_previous_images(&mut seen.observed.facts).await?;
                 }
                 Ok(Seen::Kubernetes(Box::new(seen)))
             }

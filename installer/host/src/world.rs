@@ -418,6 +418,7 @@ impl World for HostWorld {
             Condition::Container { .. }
             | Condition::RolledOut { .. }
             | Condition::Gone { .. }
+            | Condition::Recording { .. }
             | Condition::All { .. } => Probe::Failed("a host has no containers".to_owned()),
             Condition::SupervisorGone { .. } => match read_supervisor(&self.layout) {
                 Some(pid) => Probe::Waiting(format!("process {pid} is stopping")),

@@ -11,6 +11,7 @@ use installer_plan::kubernetes::KubernetesAction;
 use installer_plan::{Action, Condition, Operation, Receipt};
 use installer_render::kubernetes::{Kind, Object, ObjectId};
 
+use crate::cameras::Cameras;
 use crate::connect::Connection;
 use crate::effects::{Done, Site};
 use crate::gone::probe_gone;
@@ -43,6 +44,7 @@ pub struct KubernetesWorld {
     /// What the server answered when Deployments were said last.
     applied: HashMap<String, Applied>,
     watches: OnceLock<Watches>,
+    cameras: Cameras,
     /// This run removes the namespace, and everything in it with it.
     leaving: bool,
 }
@@ -66,7 +68,9 @@ fn deed(action: &Action) -> Option<(Deed, ObjectId)> {
         KubernetesAction::IssueCertificate { secret, .. } => {
             Some((Deed::Issue, ObjectId::new(Kind::Secret, secret)))
         }
-        KubernetesAction::MakeAuthority { .. } => None,
+        KubernetesAction::MakeAuthority { .. }
+        | KubernetesAction::NoteCameras { .. }
+        | KubernetesAction::AwaitCameras { .. } => None,
     }
 }
 
@@ -126,6 +130,7 @@ impl KubernetesWorld {
             ahead: HashMap::new(),
             applied: HashMap::new(),
             watches: OnceLock::new(),
+            cameras: Cameras::default(),
             leaving: false,
         }
     }
@@ -156,8 +161,16 @@ impl KubernetesWorld {
     }
 
     async fn perform_now(&mut self, action: &KubernetesAction) -> Result<(), EffectError> {
-        let done = self.site.perform(action).await?;
-        self.note(action, done);
+        match action {
+            KubernetesAction::NoteCameras { agents } => self.cameras.note(&self.site, agents).await,
+            KubernetesAction::AwaitCameras { agents } => {
+                self.cameras.expect(&self.site, agents).await;
+            }
+            action => {
+                let done = self.site.perform(action).await?;
+                self.note(action, done);
+            }
+        }
         Ok(())
     }
 
@@ -277,6 +290,7 @@ impl World for KubernetesWorld {
                 });
                 watches.probe(names, &self.applied)
             }
+            Condition::Recording { agents, .. } => self.cameras.probe(&self.site, agents).await,
             Condition::Gone { objects, .. } => probe_gone(&self.site, objects).await,
             Condition::All { of } => {
                 let probes = of.iter().map(|condition| Box::pin(self.probe(condition)));

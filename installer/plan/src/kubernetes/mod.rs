@@ -13,8 +13,9 @@ mod rights;
 mod seen;
 mod uninstall;
 mod volume;
+mod waves;
 
-pub use action::{KubernetesAction, SecretSource};
+pub use action::{KubernetesAction, SecretSource, Watched};
 pub use facts::{Cluster, KubernetesFacts, NodeFact, ObjectFact, Room, StorageClassFact};
 pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
 pub use images::{ImageAnswer, images_to_ask_for, with_images};
