@@ -175,7 +175,7 @@ pub(crate) fn after_wave(plan: &Plan, failed: CommandError) -> CommandError {
     let in_waves = plan.steps.iter().any(|step| {
         matches!(
             step.action,
-            Action::Kubernetes(KubernetesAction::NoteCameras { .. })
+            Action::Kubernetes(KubernetesAction::AwaitCameras { .. })
         )
     });
     if !in_waves {

@@ -32,6 +32,14 @@ impl Footage {
         }
     }
 
+    /// All of these cameras, and footage of those that record all the time.
+    pub fn add_all(&mut self, cameras: &BTreeSet<String>, continuous: &BTreeSet<String>) {
+        self.giving.extend(cameras.iter().cloned());
+        for camera in continuous {
+            self.ends.entry(camera.clone()).or_default();
+        }
+    }
+
     /// The agent may have gone on for this long.
     pub fn was_written_for(&mut self, more: Duration) {
         let more = u64::try_from(more.as_millis()).unwrap_or(u64::MAX);

@@ -40,42 +40,33 @@ pub(crate) struct Cameras {
 }
 
 impl Cameras {
-    /// What they do now is what they have to do again. One that does not answer did nothing.
+    /// What they do now is what they have to do again.
     pub(crate) async fn note(&mut self, site: &Site, agents: &BTreeMap<String, Watched>) {
-        let noted = stream::iter(agents)
-            .map(|(service, watched)| async move {
-                let read = Instant::now();
-                let before = look(site, service, &watched.continuous).await;
-                let expected = Expected {
-                    before: before.unwrap_or_default(),
-                    read,
-                    continuous: watched.continuous.clone(),
-                };
-                (service.clone(), expected)
-            })
-            .buffer_unordered(AT_ONCE)
-            .collect::<BTreeMap<_, _>>()
-            .await;
-        self.expected = noted;
-        self.met = Mutex::default();
+        self.expected = read(site, agents).await;
     }
 
-    /// What was noted was written until now, at the latest. `others` have to do all that they should.
-    pub(crate) async fn expect(&mut self, site: &Site, others: &BTreeMap<String, Watched>) {
-        let mut noted = std::mem::take(&mut self.expected);
-        for expected in noted.values_mut() {
-            expected.before.was_written_for(expected.read.elapsed());
-        }
-        self.note(site, others).await;
-        for (service, watched) in others {
+    /// What was noted of `agents` was written until now, at the latest.
+    pub(crate) async fn expect(
+        &mut self,
+        site: &Site,
+        agents: &BTreeSet<String>,
+        unproven: &BTreeMap<String, Watched>,
+    ) {
+        for service in agents {
             if let Some(expected) = self.expected.get_mut(service) {
-                expected.before.giving.clone_from(&watched.cameras);
-                for camera in &watched.continuous {
-                    expected.before.ends.entry(camera.clone()).or_default();
-                }
+                let since = expected.read.elapsed();
+                expected.before.was_written_for(since);
             }
         }
-        self.expected.extend(noted);
+        let mut others = read(site, unproven).await;
+        for (service, watched) in unproven {
+            if let Some(expected) = others.get_mut(service) {
+                expected
+                    .before
+                    .add_all(&watched.cameras, &watched.continuous);
+            }
+        }
+        self.expected.extend(others);
     }
 
     pub(crate) async fn probe(&self, site: &Site, agents: &BTreeSet<String>) -> Probe {
@@ -131,6 +122,29 @@ impl Cameras {
             Probe::Waiting(reason) | Probe::Failed(reason) => Some(reason),
         })
     }
+}
+
+/// One that does not answer has to do all that it should.
+async fn read(site: &Site, agents: &BTreeMap<String, Watched>) -> BTreeMap<String, Expected> {
+    stream::iter(agents)
+        .map(|(service, watched)| async move {
+            let read = Instant::now();
+            let found = look(site, service, &watched.continuous).await;
+            let before = found.unwrap_or_else(|| {
+                let mut all = Footage::default();
+                all.add_all(&watched.cameras, &watched.continuous);
+                all
+            });
+            let expected = Expected {
+                before,
+                read,
+                continuous: watched.continuous.clone(),
+            };
+            (service.clone(), expected)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
 }
 
 /// What an agent's cameras do now; nothing where it does not say.

@@ -163,8 +163,8 @@ impl KubernetesWorld {
     async fn perform_now(&mut self, action: &KubernetesAction) -> Result<(), EffectError> {
         match action {
             KubernetesAction::NoteCameras { agents } => self.cameras.note(&self.site, agents).await,
-            KubernetesAction::AwaitCameras { agents } => {
-                self.cameras.expect(&self.site, agents).await;
+            KubernetesAction::AwaitCameras { agents, unproven } => {
+                self.cameras.expect(&self.site, agents, unproven).await;
             }
             action => {
                 let done = self.site.perform(action).await?;

@@ -23,9 +23,13 @@ pub enum KubernetesAction {
     /// Keeps in mind what the cameras of these agents do before the agents are replaced; nothing
     /// changes.
     NoteCameras { agents: BTreeMap<String, Watched> },
-    /// From here on what was noted is over. Of these agents nobody knows what they did before: all
-    /// that they should.
-    AwaitCameras { agents: BTreeMap<String, Watched> },
+    /// These agents have been replaced: what they have written until now is of before. Of the
+    /// unproven ones nobody knows what they did; they have to do all that they should.
+    AwaitCameras {
+        agents: BTreeSet<String>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        unproven: BTreeMap<String, Watched>,
+    },
     /// A new authority of the site in one Secret (`ca.crt`, `ca.key`), and the trust in it in a
     /// ConfigMap (`ca.crt`).
     MakeAuthority {

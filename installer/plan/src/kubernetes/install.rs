@@ -289,6 +289,7 @@ impl Draft<'_> {
             let is_there = self.facts.objects.contains_key(&one.object.id);
             in_waves && one.role == Role::Agent && is_there
         });
+        self.note_cameras(&agents);
         self.together(stores);
         self.together(others);
         self.waves(agents);

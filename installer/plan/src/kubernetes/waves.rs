@@ -56,50 +56,65 @@ impl Draft<'_> {
             .is_some_and(|(before, now)| *before != now.reference)
     }
 
+    fn watched(&self, agents: &[&Workload]) -> BTreeMap<String, Watched> {
+        let all = agents.iter().map(|agent| {
+            let service = agent.service.clone();
+            let watched = Watched::of(self.profile, &service);
+            (service, watched)
+        });
+        all.collect()
+    }
+
+    /// Before anything else is replaced: a camera that does nothing only since the vault is new has to
+    /// do it again, too.
+    pub(super) fn note_cameras(&mut self, agents: &[Workload]) {
+        let old: Vec<_> = agents
+            .iter()
+            .filter(|agent| !self.is_as_wanted(&agent.object))
+            .collect();
+        let agents = self.watched(&old);
+        if !agents.is_empty() {
+            let id = format!("what the cameras of {} do", counted(agents.len()));
+            self.push(Change::Change, id, KubernetesAction::NoteCameras { agents });
+        }
+    }
+
     pub(super) fn waves(&mut self, agents: Vec<Workload>) {
-        let watched = |profile: &Profile, agents: &[Workload]| -> BTreeMap<String, Watched> {
-            let all = agents.iter().map(|agent| {
-                let service = agent.service.clone();
-                let watched = Watched::of(profile, &service);
-                (service, watched)
-            });
-            all.collect()
-        };
         // A run that did not end has brought these; whether they record, nobody has seen.
         let (brought, mut old): (Vec<_>, Vec<_>) = agents
             .into_iter()
             .partition(|agent| self.is_as_wanted(&agent.object));
-        let mut unproven = watched(self.profile, &brought);
+        let mut unproven = self.watched(&brought.iter().collect::<Vec<_>>());
         self.together(brought);
         let mut sizes = sizes(old.len());
-        if sizes.is_empty() && !unproven.is_empty() {
-            sizes.push(0);
+        if !unproven.is_empty() {
+            sizes.insert(0, 0);
         }
         let of = sizes.len();
         for (index, size) in sizes.into_iter().enumerate() {
             let wave: Vec<_> = old.drain(..size).collect();
-            let agents = watched(self.profile, &wave);
-            let number = index + 1;
-            let count = match agents.len() {
-                1 => "1 agent".to_owned(),
-                n => format!("{n} agents"),
-            };
-            let mut awaited: BTreeSet<_> = agents.keys().cloned().collect();
-            awaited.extend(unproven.keys().cloned());
-            if !wave.is_empty() {
-                let id = format!("wave {number} of {of} begins ({count})");
-                let action = KubernetesAction::NoteCameras { agents };
-                self.push(Change::Change, id, action);
-            }
+            let agents: BTreeSet<_> = wave.iter().map(|agent| agent.service.clone()).collect();
             self.together(wave);
-            let id = format!("wave {number} of {of} records");
-            let agents = std::mem::take(&mut unproven);
-            let action = KubernetesAction::AwaitCameras { agents };
+            let unproven = std::mem::take(&mut unproven);
+            let awaited: BTreeSet<_> = agents.iter().chain(unproven.keys()).cloned().collect();
+            let id = format!(
+                "wave {} of {of}: the cameras of {} record again",
+                index + 1,
+                counted(awaited.len())
+            );
+            let action = KubernetesAction::AwaitCameras { agents, unproven };
             self.push(Change::Change, id, action).settle = Some(Condition::Recording {
                 agents: awaited,
                 deadline_seconds: RECORD_SECONDS,
             });
         }
+    }
+}
+
+fn counted(agents: usize) -> String {
+    match agents {
+        1 => "1 agent".to_owned(),
+        n => format!("{n} agents"),
     }
 }
 
