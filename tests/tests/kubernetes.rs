@@ -11,6 +11,10 @@ use e2e::shipped::run;
 use e2e::{DEMO, INSTALL, Output, Site, wait_until};
 use serde_json::json;
 
+/// Two test cameras.
+const TWO: &str = "cameras: [ { name: one, test: scene }, { name: two, test: scene } ]\n\
+                   storage: { provider: filesystem, quota: 1GiB }\n";
+
 /// One cluster for all of it, with which whatever is left goes: starting one, and removing a namespace
 /// from it, takes longer than what is done.
 #[test]
@@ -18,6 +22,7 @@ fn a_site_lives_in_a_cluster() {
     let cluster = Cluster::start();
     a_site_is_made_hardened_and_then_left_alone(&cluster);
     a_change_touches_what_it_is_about(&cluster);
+    what_others_change_is_told_and_taken_back(&cluster);
     what_is_not_ours_is_never_touched(&cluster);
     each_level_of_removal_leaves_what_it_says(&cluster);
     a_run_that_is_killed_is_finished_by_the_next(&cluster);
@@ -79,9 +84,8 @@ fn a_site_is_made_hardened_and_then_left_alone(cluster: &Cluster) {
 }
 
 fn a_change_touches_what_it_is_about(cluster: &Cluster) {
-    let two = "cameras: [ { name: one, test: scene }, { name: two, test: scene } ]\n\
-               storage: { provider: filesystem, quota: 1GiB }\n";
-    let site = cluster.site("moves", two);
+    let site = cluster.site("moves", TWO);
+    let two = TWO;
     site.run(INSTALL).expect(0);
     let pods = || {
         let found = cluster.get("stakeout-moves", &["pods"]);
@@ -117,6 +121,53 @@ fn a_change_touches_what_it_is_about(cluster: &Cluster) {
             .any(|name| name.contains("three"))
     );
     assert_eq!(of(&before, "vault"), of(&pods(), "vault"));
+}
+
+fn what_others_change_is_told_and_taken_back(cluster: &Cluster) {
+    let site = cluster.site("moved", TWO);
+    site.run(QUICK).expect(0);
+    let namespace = ["--namespace", "stakeout-moved"];
+    let kubectl = |words: &[&str]| cluster.kubectl(&[words, &namespace].concat());
+    let label = |value: &str| {
+        let label = format!("stakeout.service={value}");
+        kubectl(&["label", "service/vault", &label, "--overwrite"]);
+    };
+    label("other");
+    let file = site.folder().join("saved.json");
+    let plan = site.run(&["plan", "-o", file.as_str()]).expect(3);
+    let line = "metadata.labels.stakeout.service: other → vault, changed by `kubectl-label` 20";
+    assert!(plan.stdout.contains(line), "{plan:#?}");
+    // A saved plan is for what it has seen.
+    label("again");
+    let refused = site.run(&["apply", file.as_str(), "--yes"]).expect(3);
+    let line = "Service/vault has been changed: `kubectl-label`";
+    assert!(told(&refused).contains(line), "{refused:#?}");
+    site.run(QUICK).expect(0);
+    site.run(&["plan"]).expect(0);
+
+    // What stays as it was made is made anew, and what that costs is told before.
+    let mut agent = cluster.get("stakeout-moved", &["deployment/agent-one"]);
+    agent["spec"]["selector"]["matchLabels"]["other"] = "x".into();
+    agent["spec"]["template"]["metadata"]["labels"]["other"] = "x".into();
+    agent["metadata"] = json!({
+        "name": "agent-one",
+        "labels": agent["metadata"]["labels"].clone(),
+    });
+    let file = site.folder().join("agent.json");
+    fs::write(&file, agent.to_string()).unwrap();
+    kubectl(&["delete", "deployment/agent-one"]);
+    let apply = ["apply", "--server-side", "--field-manager", "stakeout"];
+    kubectl(&[&apply[..], &["--filename", file.as_str()]].concat());
+    let plan = site.run(&["plan"]).expect(3);
+    for line in [
+        "- Deployment/agent-one (to be made anew)",
+        "spec.selector stays as it was made",
+        "what `one` sees is not recorded",
+    ] {
+        assert!(plan.stdout.contains(line), "{plan:#?}");
+    }
+    site.run(QUICK).expect(0);
+    site.run(&["plan"]).expect(0);
 }
 
 fn what_is_not_ours_is_never_touched(cluster: &Cluster) {
@@ -354,13 +405,17 @@ fn what_is_wrong_is_told(cluster: &Cluster) {
     assert!(told(&refused).contains("isolation: group"), "{refused:#?}");
     assert_eq!(cluster.objects("many"), Vec::<String>::new());
 
-    // An image that nobody has: why, and not for ten minutes.
+    // An image that the registry does not have is told of before anything is made.
     let mut site = cluster.site("imageless", DEMO);
-    // The node looks for images of any registry in its own, by their paths.
-    site.set(
-        "STAKEOUT_REGISTRY",
-        &format!("{}/nowhere", cluster.registry()),
-    );
+    let nowhere = format!("{}/nowhere", cluster.registry());
+    site.set("STAKEOUT_REGISTRY", &nowhere);
+    let refused = site.run(QUICK).expect(4);
+    assert!(told(&refused).contains("image-missing"), "{refused:#?}");
+    assert_eq!(cluster.objects("imageless"), Vec::<String>::new());
+
+    // Nodes may reach a registry that is not reached from here. The node looks for images of any
+    // registry in its own, by their paths: why they are not there is told, and not after minutes.
+    site.set("STAKEOUT_REGISTRY", "127.0.0.1:1/nowhere");
     let mut run = site
         .command(QUICK)
         .stderr(Stdio::null())

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use futures::future::join_all;
+use futures::future::{join, join_all};
+use installer_docker::{NoWayBack, check_tables};
 use installer_engine::{Logins, World};
+use installer_image::build::CATALOGUE_LABEL;
 use installer_image::registry::{self, RegistryError};
 use installer_kubernetes::{
     Choice, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Turn, Wanted as Look,
     connect, observe, rehearse,
 };
-use installer_plan::Plan;
 use installer_plan::docker::ImageFact;
-use installer_plan::kubernetes::{self, ImageAnswer, KubernetesFacts};
+use installer_plan::kubernetes::{self, ImageAnswer, KubernetesAction, KubernetesFacts};
+use installer_plan::{Action, Plan, Receipt};
 use installer_render::RenderedFile;
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Site as Objects, namespace};
@@ -22,6 +24,7 @@ use installer_spec::Profile;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::images::{self, ImagePlaces};
+use crate::output::Printer;
 use crate::target::OnCluster;
 
 /// What is looked for.
@@ -129,21 +132,64 @@ pub(crate) fn check_unchanged(seen: &OnCluster, saved: &Plan) -> Result<(), Comm
 }
 
 /// Wants the images that were in force before those of now.
-pub(crate) fn choose_previous_images(facts: &mut KubernetesFacts) -> Result<(), CommandError> {
-    let previous = facts
-        .receipt
-        .as_ref()
-        .map(|receipt| &receipt.previous_images);
-    let Some(previous) = previous.filter(|images| !images.is_empty()) else {
-        let message = "the site cannot be rolled back: no images of before are known";
-        return Err(CommandError::new(Exit::CheckFailed, message));
+pub(crate) async fn choose_previous_images(
+    facts: &mut KubernetesFacts,
+) -> Result<(), CommandError> {
+    let failed = |reason: String| {
+        let message = format!("the site cannot be rolled back: {reason}");
+        CommandError::new(Exit::CheckFailed, message)
     };
+    let Some((then, now)) = facts.receipt.as_ref().and_then(Receipt::way_back) else {
+        return Err(failed(NoWayBack::Unknown.to_string()));
+    };
+    let vault = Component::Vault.name();
+    if let (Some(then), Some(now)) = (then.get(vault), now.get(vault))
+        && then != now
+    {
+        let (then, now) = join(tables(then), tables(now)).await;
+        match (then, now) {
+            (Ok(then), Ok(now)) => {
+                check_tables(then, now).map_err(|reason| failed(reason.to_string()))?;
+            }
+            // A vault that does not know the tables does not touch them.
+            (Err(error), _) | (_, Err(error)) => Printer::warn(&format!(
+                "warning: nobody says whether the vault of before reads the catalogue as it is \
+                 now: {error}"
+            )),
+        }
+    }
     for (component, fact) in &mut facts.images {
-        if let Some(reference) = previous.get(component.name()) {
+        if let Some(reference) = then.get(component.name()) {
             fact.reference.clone_from(reference);
         }
     }
     Ok(())
+}
+
+/// The version of the catalogue's tables that the vault in an image writes.
+async fn tables(image: &str) -> Result<Option<u32>, String> {
+    let asked = tokio::time::timeout(REGISTRY_PATIENCE, registry::label(image, CATALOGUE_LABEL));
+    match asked.await {
+        Ok(Ok(version)) => Ok(version.and_then(|version| version.parse().ok())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the registry of `{image}` does not answer")),
+    }
+}
+
+/// What to do where a plan that goes in waves has failed.
+pub(crate) fn after_wave(plan: &Plan, failed: CommandError) -> CommandError {
+    let in_waves = plan.steps.iter().any(|step| {
+        matches!(
+            step.action,
+            Action::Kubernetes(KubernetesAction::AwaitCameras { .. })
+        )
+    });
+    if !in_waves {
+        return failed;
+    }
+    failed
+        .hint("the agents of later waves run as before; `stakeout doctor` says what is wrong with those of this one")
+        .hint("go on with the same command once it is mended, or back with `stakeout rollback`")
 }
 
 pub(crate) fn world(

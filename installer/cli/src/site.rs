@@ -1,6 +1,5 @@
 //! From the profile's file to a plan: the way that most commands share.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
@@ -21,7 +20,7 @@ use crate::error::{CommandError, Exit};
 use crate::images::{self, ImagePlaces};
 use crate::output::Printer;
 use crate::probe::ask_camera;
-use crate::target::{AnyWorld, OnEngine, Seen, Survey, Target};
+use crate::target::{AnyWorld, OnEngine, Rotation, Seen, Survey, Target};
 
 /// A profile that was read, with everything that its commands need beside it.
 pub(crate) struct Site {
@@ -44,15 +43,6 @@ pub(crate) struct Site {
     patience: Patience,
     /// Where the programs of this build lie.
     pub(crate) programs: Utf8PathBuf,
-}
-
-/// What is made anew though nothing is wrong with it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Rotation {
-    /// By purpose.
-    pub(crate) secrets: BTreeSet<String>,
-    /// The site's authority, and with it every certificate.
-    pub(crate) certificates: bool,
 }
 
 /// Which images a site is planned with.
@@ -337,7 +327,7 @@ impl Site {
                 };
                 let mut seen = cluster::look(&self.cluster, wanted).await?;
                 if self.choice == ImageChoice::Previous {
-                    cluster::choose_previous_images(&mut seen.observed.facts)?;
+                    cluster::choose_previous_images(&mut seen.observed.facts).await?;
                 }
                 Ok(Seen::Kubernetes(Box::new(seen)))
             }

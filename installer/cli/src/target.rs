@@ -1,7 +1,7 @@
 //! The targets side by side: what was seen of each, and the way to change it. Nothing else of the
 //! program asks which target it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_docker::{Connection, DockerError, DockerObserved, DockerWorld};
@@ -14,7 +14,6 @@ use installer_render::Layout;
 use installer_spec::TargetChoice;
 
 use crate::error::{CommandError, Exit};
-use crate::site::Rotation;
 
 /// Where a site is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -74,6 +73,15 @@ impl Target {
             Self::Kubernetes => "the cluster",
         }
     }
+}
+
+/// What is made anew though nothing is wrong with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Rotation {
+    /// By purpose.
+    pub(crate) secrets: BTreeSet<String>,
+    /// The site's authority, and with it every certificate.
+    pub(crate) certificates: bool,
 }
 
 /// An engine and what was observed at it.

@@ -21,5 +21,7 @@ pub use connect::{Connection, Origin, connect};
 pub use error::DockerError;
 pub use explain::{Explanation, explain};
 pub use forward::forward;
-pub use observe::{DockerObserved, NoWayBack, Wanted, WantedImage, observe, read_engine};
+pub use observe::{
+    DockerObserved, NoWayBack, Wanted, WantedImage, check_tables, observe, read_engine,
+};
 pub use world::{AgentImage, DockerWorld, SiteOnEngine};

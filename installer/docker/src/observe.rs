@@ -115,7 +115,7 @@ impl DockerObserved {
 
 /// Steps between versions of the tables go forward only. An image that does not tell is one of
 /// before there were any steps.
-fn check_tables(then: Option<u32>, now: Option<u32>) -> Result<(), NoWayBack> {
+pub fn check_tables(then: Option<u32>, now: Option<u32>) -> Result<(), NoWayBack> {
     match (then, now) {
         (then, Some(now)) if then.unwrap_or(1) < now => Err(NoWayBack::Catalogue {
             then: then.unwrap_or(1),

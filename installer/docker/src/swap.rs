@@ -1,11 +1,11 @@
 //! One container takes over from another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use agent_api::{CameraState, CameraStatus};
+use agent_api::CameraStatus;
 use installer_engine::wait::{Waited, until};
-use installer_engine::{EffectError, ErrorKind, Probe, read_cameras};
+use installer_engine::{EffectError, ErrorKind, Footage, Probe, read_cameras};
 use installer_render::SecretName;
 use installer_render::docker::AGENT_PORT;
 use url::Url;
@@ -26,32 +26,21 @@ pub(crate) struct Swap<'a> {
     pub(crate) deadline: Duration,
 }
 
-/// What an agent's cameras did before.
-#[derive(Default)]
-struct Before {
-    giving: BTreeSet<String>,
-    /// End of the newest footage in the agent's Unix milliseconds, of those that write all the time.
-    footage: BTreeMap<String, u64>,
-}
-
 impl DockerWorld {
     /// The gap is the time in which neither gives frames; after it each camera that records all the
     /// time has to write something newer. Where the second does not do as well, the first runs
     /// again.
     pub(crate) async fn swap(&mut self, swap: &Swap<'_>) -> Result<(), EffectError> {
         let asked = Instant::now();
-        let mut before = Before::default();
+        let mut before = Footage::default();
         if swap.records {
             let cameras = self.cameras(swap.service, swap.from).await;
-            before = Before::of(&cameras.unwrap_or_default(), swap.continuous);
+            before = Footage::of(&cameras.unwrap_or_default(), swap.continuous);
         }
         let begun = Instant::now();
         self.stop(swap.from).await?;
         // It may have written until now.
-        let until_stopped = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
-        for end in before.footage.values_mut() {
-            *end = end.saturating_add(until_stopped);
-        }
+        before.was_written_for(asked.elapsed());
         self.count();
         let operation = format!(
             "the new `{}` does not become well, the old one runs again",
@@ -91,33 +80,25 @@ impl DockerWorld {
         Err(failed.because(reason))
     }
 
-    async fn gives_frames(&self, swap: &Swap<'_>, before: &Before) -> Probe {
+    async fn gives_frames(&self, swap: &Swap<'_>, before: &Footage) -> Probe {
         match self.container_probe(swap.to, swap.digest).await {
             Probe::Met if before.giving.is_empty() => Probe::Met,
             Probe::Met => match self.cameras(swap.service, swap.to).await {
-                Some(cameras) => {
-                    let now = Before::of(&cameras, swap.continuous).giving;
-                    waits("no frame from", before.giving.difference(&now))
-                }
+                Some(cameras) => before.is_given_by(&Footage::of(&cameras, swap.continuous)),
                 None => Probe::Waiting("its API does not answer yet".to_owned()),
             },
             other => other,
         }
     }
 
-    async fn writes(&self, swap: &Swap<'_>, before: &Before) -> Probe {
-        if before.footage.is_empty() {
+    async fn writes(&self, swap: &Swap<'_>, before: &Footage) -> Probe {
+        if before.ends.is_empty() {
             return Probe::Met;
         }
         let Some(cameras) = self.cameras(swap.service, swap.to).await else {
             return Probe::Waiting("its API does not answer".to_owned());
         };
-        let now = Before::of(&cameras, swap.continuous).footage;
-        let behind = before.footage.iter().filter(|(camera, end)| {
-            let newer = now.get(*camera).is_some_and(|now| now > *end);
-            !newer
-        });
-        waits("nothing newer on disk of", behind.map(|(camera, _)| camera))
+        before.is_outlived_by(&Footage::of(&cameras, swap.continuous))
     }
 
     /// An agent's cameras; nothing where it does not say.
@@ -138,67 +119,5 @@ impl DockerWorld {
         let url = Url::parse(&format!("http://{}/", forward.address()))
             .expect("invariant: a literal URL");
         read_cameras(&url, token.trim_end()).await.ok()
-    }
-}
-
-fn waits<'a>(what: &str, cameras: impl Iterator<Item = &'a String>) -> Probe {
-    let names: Vec<_> = cameras.map(String::as_str).collect();
-    if names.is_empty() {
-        return Probe::Met;
-    }
-    Probe::Waiting(format!("{what} {} yet", names.join(", ")))
-}
-
-impl Before {
-    fn of(cameras: &[CameraStatus], continuous: &BTreeSet<String>) -> Self {
-        let giving = cameras
-            .iter()
-            .filter(|camera| camera.state == CameraState::Receiving && camera.frames > 0);
-        let footage = giving
-            .clone()
-            .filter(|camera| continuous.contains(&camera.name))
-            .filter_map(|camera| Some((camera.name.clone(), camera.newest_footage_ms?)));
-        Self {
-            footage: footage.collect(),
-            giving: giving.map(|camera| camera.name.clone()).collect(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn camera(name: &str, state: CameraState, footage: Option<u64>) -> CameraStatus {
-        CameraStatus {
-            name: name.to_owned(),
-            state,
-            error: None,
-            codec: None,
-            width: None,
-            height: None,
-            last_frame_ms: None,
-            frames: 1,
-            bytes: 0,
-            reconnects: 0,
-            pending_uploads: 0,
-            newest_recording: None,
-            newest_footage_ms: footage,
-        }
-    }
-
-    #[test]
-    fn only_what_was_recording_has_to_record_again() {
-        let cameras = [
-            camera("all-day", CameraState::Receiving, Some(5)),
-            camera("motion", CameraState::Receiving, Some(5)),
-            camera("first-file", CameraState::Receiving, None),
-            camera("dead", CameraState::Failing, Some(5)),
-        ];
-        let continuous = ["all-day", "first-file", "dead"].map(str::to_owned);
-        let before = Before::of(&cameras, &BTreeSet::from(continuous));
-        let giving: Vec<_> = before.giving.iter().map(String::as_str).collect();
-        assert_eq!(giving, ["all-day", "first-file", "motion"]);
-        assert_eq!(before.footage, BTreeMap::from([("all-day".to_owned(), 5)]));
     }
 }

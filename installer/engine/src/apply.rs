@@ -374,6 +374,9 @@ fn deadline(condition: &Condition) -> Duration {
         | Condition::Listening {
             deadline_seconds, ..
         }
+        | Condition::Recording {
+            deadline_seconds, ..
+        }
         | Condition::RolledOut {
             deadline_seconds, ..
         }

@@ -419,6 +419,7 @@ impl World for HostWorld {
             | Condition::Released { .. }
             | Condition::RolledOut { .. }
             | Condition::Gone { .. }
+            | Condition::Recording { .. }
             | Condition::All { .. } => Probe::Failed("a host has no containers".to_owned()),
             Condition::SupervisorGone { .. } => match read_supervisor(&self.layout) {
                 Some(pid) => Probe::Waiting(format!("process {pid} is stopping")),

@@ -88,6 +88,10 @@ impl Site {
                 self.delete(id, Some(uid)).await?;
                 Ok(Done::Else)
             }
+            // They are the world's, which keeps in mind what was noted.
+            KubernetesAction::NoteCameras { .. } | KubernetesAction::AwaitCameras { .. } => {
+                Ok(Done::Else)
+            }
             KubernetesAction::MakeAuthority {
                 secret,
                 trust,

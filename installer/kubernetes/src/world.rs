@@ -12,6 +12,7 @@ use installer_plan::kubernetes::KubernetesAction;
 use installer_plan::{Action, Condition, Operation, Receipt};
 use installer_render::kubernetes::{Kind, Object, ObjectId};
 
+use crate::cameras::Cameras;
 use crate::connect::Connection;
 use crate::effects::{Done, Site};
 use crate::gone::{kept_by, probe_gone};
@@ -47,6 +48,7 @@ pub struct KubernetesWorld {
     /// What the server answered when Deployments were said last.
     applied: HashMap<String, Applied>,
     watches: OnceLock<Watches>,
+    cameras: Cameras,
     /// This run removes the namespace, and everything in it with it.
     leaving: bool,
 }
@@ -73,7 +75,9 @@ fn deed(action: &Action) -> Option<(Deed, ObjectId)> {
         }
         KubernetesAction::MakeAuthority { .. }
         | KubernetesAction::Release { .. }
-        | KubernetesAction::RemoveRelease { .. } => None,
+        | KubernetesAction::RemoveRelease { .. }
+        | KubernetesAction::NoteCameras { .. }
+        | KubernetesAction::AwaitCameras { .. } => None,
     }
 }
 
@@ -134,6 +138,7 @@ impl KubernetesWorld {
             ahead: HashMap::new(),
             applied: HashMap::new(),
             watches: OnceLock::new(),
+            cameras: Cameras::default(),
             leaving: false,
         }
     }
@@ -179,8 +184,16 @@ impl KubernetesWorld {
     }
 
     async fn perform_now(&mut self, action: &KubernetesAction) -> Result<(), EffectError> {
-        let done = self.site.perform(action).await?;
-        self.note(action, done);
+        match action {
+            KubernetesAction::NoteCameras { agents } => self.cameras.note(&self.site, agents).await,
+            KubernetesAction::AwaitCameras { agents, unproven } => {
+                self.cameras.expect(&self.site, agents, unproven).await;
+            }
+            action => {
+                let done = self.site.perform(action).await?;
+                self.note(action, done);
+            }
+        }
         Ok(())
     }
 
@@ -304,6 +317,7 @@ impl World for KubernetesWorld {
                 });
                 watches.probe(names, &self.applied)
             }
+            Condition::Recording { agents, .. } => self.cameras.probe(&self.site, agents).await,
             Condition::Gone { objects, .. } => probe_gone(&self.site, objects).await,
             Condition::Released { namespace, .. } => {
                 release::probe(&self.site.connection, namespace).await

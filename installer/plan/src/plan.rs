@@ -268,6 +268,12 @@ pub enum Condition {
         names: BTreeSet<String>,
         deadline_seconds: u64,
     },
+    /// The cameras of these agents do what they did when they were noted, and have written something
+    /// newer.
+    Recording {
+        agents: BTreeSet<String>,
+        deadline_seconds: u64,
+    },
     /// These objects of a cluster are there no more.
     Gone {
         objects: BTreeSet<ObjectId>,

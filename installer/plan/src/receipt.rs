@@ -109,6 +109,18 @@ pub struct VerifiedHop {
 }
 
 impl Receipt {
+    /// The images that a rollback goes to and those that it comes from, by component: a run that
+    /// did not end has brought what it was for to some places at least.
+    pub fn way_back(&self) -> Option<(&BTreeMap<String, String>, &BTreeMap<String, String>)> {
+        let begun = self.pending.as_ref().map(|pending| &pending.owned.images);
+        let begun = begun.filter(|begun| !begun.is_empty() && **begun != self.owned.images);
+        let (then, now) = match begun {
+            Some(begun) => (&self.owned.images, begun),
+            None => (&self.previous_images, &self.owned.images),
+        };
+        (!then.is_empty()).then_some((then, now))
+    }
+
     /// Ports that were given out, also by a run that did not end.
     pub fn ports(&self) -> BTreeMap<String, u16> {
         let mut ports = self.owned.ports.clone();

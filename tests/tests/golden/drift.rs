@@ -4,12 +4,12 @@ use installer_plan::kubernetes::{
     FieldChange, Hand, ImageAnswer, KubernetesAction, KubernetesFacts, ObjectFact, Rehearsal,
     Rehearsals, Values, changed_since, images_to_ask_for, rehearsed, to_rehearse, with_images,
 };
-use installer_plan::{Action, show};
+use installer_plan::{Action, Condition, Operation, Pending, show};
 use installer_render::kubernetes::{Kind, ObjectId};
 use installer_spec::Profile;
 
-use crate::check_golden;
 use crate::kubernetes::{after, bare_cluster, demo, planned};
+use crate::{check_golden, receipt_of};
 
 /// A site in which somebody has changed these objects.
 fn drifted(profile: &Profile, names: &[(Kind, &str)]) -> KubernetesFacts {
@@ -147,4 +147,65 @@ fn images_are_asked_for_once() {
     ]);
     let plan = with_images(first, &answers.collect());
     check_golden("demo", "kubernetes-images.plan.txt", &show(&plan));
+}
+
+#[test]
+fn new_images_reach_agents_in_waves() {
+    let mut profile = demo();
+    let camera = profile.cameras[0].clone();
+    profile.cameras = (0..8)
+        .map(|index| {
+            let mut camera = camera.clone();
+            camera.name = format!("c{index}");
+            camera
+        })
+        .collect();
+    let facts = {
+        let before = bare_cluster(&profile.site);
+        after(&planned(&profile, &before), &before)
+    };
+    let mut newer = facts.clone();
+    for fact in newer.images.values_mut() {
+        fact.reference = fact.reference.replace("sha256:", "sha256:0");
+    }
+    let plan = planned(&profile, &newer);
+    check_golden("demo", "kubernetes-upgrade.plan.txt", &show(&plan));
+    let done = after(&plan, &newer);
+    assert!(planned(&profile, &done).is_empty());
+
+    // A run that ended within the second wave: who it brought is not taken to be well.
+    let mut cut = after(&plan, &newer);
+    cut.receipt.clone_from(&facts.receipt);
+    for (id, fact) in &facts.objects {
+        if ["agent-c3", "agent-c4", "agent-c5", "agent-c6", "agent-c7"].contains(&id.name.as_str())
+        {
+            cut.objects.insert(id.clone(), fact.clone());
+        }
+    }
+    let rest = planned(&profile, &cut);
+    let awaited: Vec<_> = rest
+        .steps
+        .iter()
+        .filter_map(|step| match &step.settle {
+            Some(Condition::Recording { agents, .. }) => Some(agents.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(awaited, [4, 1, 3], "{}", show(&rest));
+    // The way back is as it was.
+    let mut receipt = receipt_of(&plan);
+    let owned = std::mem::take(&mut receipt.owned);
+    receipt.owned.images = facts.receipt.unwrap().owned.images;
+    receipt.pending = Some(Pending {
+        operation: Operation::Install,
+        revision: 2,
+        plan: String::new(),
+        owned,
+        steps: Vec::new(),
+    });
+    let (then, now) = receipt.way_back().unwrap();
+    assert_eq!(*then, receipt.owned.images);
+    assert_eq!(*now, plan.owned.images);
+    receipt.pending = None;
+    assert!(receipt.way_back().is_none());
 }

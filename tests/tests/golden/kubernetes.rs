@@ -189,6 +189,7 @@ pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
             KubernetesAction::RemoveRelease { name, .. } => {
                 facts.releases.remove(name);
             }
+            KubernetesAction::NoteCameras { .. } | KubernetesAction::AwaitCameras { .. } => {}
         }
     }
     objects.retain(|id, _| !gone.contains(id));

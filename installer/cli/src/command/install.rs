@@ -197,7 +197,7 @@ async fn change(
         Err(error) => {
             progress.finish();
             world.end().await;
-            let failed = CommandError::from(error);
+            let failed = cluster::after_wave(&plan, error.into());
             return Err(match (&survey.from, site.target.other()) {
                 (Some(_), Some(other)) => failed.hint(format!(
                     "or go back to {}: `stakeout install --target {}`",

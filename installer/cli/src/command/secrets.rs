@@ -11,7 +11,8 @@ use super::install::{carry_out, require_installed};
 use crate::args::ProofOptions;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::site::{MayAsk, Rotation, Site};
+use crate::site::{MayAsk, Site};
+use crate::target::Rotation;
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]

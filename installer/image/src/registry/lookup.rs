@@ -17,6 +17,37 @@ struct Either {
     config: Option<Descriptor>,
 }
 
+/// A label of an image, of whichever platform is listed first; `image` is `HOST/REPOSITORY@DIGEST`.
+pub async fn label(image: &str, name: &str) -> Result<Option<String>, RegistryError> {
+    #[derive(Deserialize, Default)]
+    #[serde(default, rename_all = "PascalCase")]
+    struct Run {
+        labels: Option<BTreeMap<String, String>>,
+    }
+    #[derive(Deserialize)]
+    struct Config {
+        config: Option<Run>,
+    }
+    let (repository, reference) =
+        super::parts(image).ok_or_else(|| RegistryError::Name(image.to_owned()))?;
+    let registry = Registry::new(repository, None)?;
+    let what = format!("manifest {repository}:{reference}");
+    let unreadable = |error: serde_json::Error| registry.unreadable(&what, error.to_string());
+    let mut found: Either =
+        serde_json::from_slice(&registry.manifest(reference).await?.bytes).map_err(unreadable)?;
+    if let Some(first) = found.manifests.iter().find(|one| one.platform.is_some()) {
+        let manifest = registry.manifest(first.digest.as_str()).await?;
+        found = serde_json::from_slice(&manifest.bytes).map_err(unreadable)?;
+    }
+    let Some(config) = found.config else {
+        return Err(registry.unreadable(&what, "it has no configuration".to_owned()));
+    };
+    let bytes = registry.blob(&config.digest).await?;
+    let config: Config = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    let mut labels = config.config.unwrap_or_default().labels.unwrap_or_default();
+    Ok(labels.remove(name))
+}
+
 /// Asks the registry of a third party's image for its digests; `None` for ours.
 pub async fn look_up(
     entry: &Entry,

@@ -15,7 +15,7 @@ use crate::Digest;
 use auth::{Challenge, TokenAnswer};
 
 pub use auth::Login;
-pub use lookup::look_up;
+pub use lookup::{label, look_up};
 pub use push::{Pushed, push};
 
 /// A registry answers a manifest within seconds, also through a slow line.

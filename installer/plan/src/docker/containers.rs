@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use installer_render::Role;
 use installer_render::docker::{Container, Site, reads_once};
-use installer_render::{Role, agent_of};
-use installer_spec::When;
 
 use super::draft::Draft;
 use super::{
@@ -13,6 +12,7 @@ use super::{
 };
 use crate::access::published;
 use crate::digest::{Digest, digest_of};
+use crate::kubernetes::Watched;
 use crate::plan::{Action, Change, Condition, Step};
 
 /// A vault that repairs a big catalogue, on a slow card, is up by then.
@@ -124,15 +124,6 @@ impl Draft<'_> {
         self.facts.containers.get(name).cloned()
     }
 
-    /// Cameras of a service that record all the time.
-    fn continuous(&self, service: &str) -> BTreeSet<String> {
-        let cameras = self.profile.cameras.iter().filter(|camera| {
-            let always = matches!(camera.record.when, When::Continuous | When::Both);
-            always && agent_of(self.profile, camera) == service
-        });
-        cameras.map(|camera| camera.name.clone()).collect()
-    }
-
     fn container(&mut self, container: &Container, spec: ContainerSpec, digest: &Digest) {
         let name = spec.name.clone();
         let next = next_name(&name);
@@ -194,7 +185,7 @@ impl Draft<'_> {
                         digest: digest.clone(),
                         deadline_seconds: ready_seconds(container.role),
                         records: container.role == Role::Agent,
-                        continuous: self.continuous(&container.service),
+                        continuous: Watched::of(self.profile, &container.service).continuous,
                     };
                     let id = format!("service {} (replaced)", container.service);
                     self.push(Change::Change, id, action);

@@ -20,6 +20,16 @@ pub enum KubernetesAction {
     },
     /// Takes an object away, if it still is the one with this UID.
     Delete { id: ObjectId, uid: String },
+    /// Keeps in mind what the cameras of these agents do before the agents are replaced; nothing
+    /// changes.
+    NoteCameras { agents: BTreeMap<String, Watched> },
+    /// These agents have been replaced: what they have written until now is of before. Of the
+    /// unproven ones nobody knows what they did; they have to do all that they should.
+    AwaitCameras {
+        agents: BTreeSet<String>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        unproven: BTreeMap<String, Watched>,
+    },
     /// A new authority of the site in one Secret (`ca.crt`, `ca.key`), and the trust in it in a
     /// ConfigMap (`ca.crt`).
     MakeAuthority {
@@ -55,6 +65,14 @@ pub enum KubernetesAction {
         key: String,
         labels: BTreeMap<String, String>,
     },
+}
+
+/// The cameras of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Watched {
+    pub cameras: BTreeSet<String>,
+    /// Those that record all the time.
+    pub continuous: BTreeSet<String>,
 }
 
 /// Where a secret's value comes from.

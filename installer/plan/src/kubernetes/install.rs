@@ -328,33 +328,52 @@ impl Draft<'_> {
         }
     }
 
-    /// Stores have to answer before the vault starts; all others come up in any order.
+    /// Stores have to answer before the vault starts; all others come up in any order, except that
+    /// new images reach agents in waves.
     fn workloads(&mut self, workloads: Vec<Workload>) {
+        for workload in &workloads {
+            if let Some(image) = self.facts.images.get(&workload.image) {
+                let component = workload.image.name().to_owned();
+                self.owned.images.insert(component, image.reference.clone());
+            }
+        }
         let (stores, others): (Vec<_>, Vec<_>) = workloads
             .into_iter()
             .partition(|one| one.role == Role::Store);
-        for together in [stores, others] {
-            let mut awaited = BTreeSet::new();
-            for workload in together {
-                let component = workload.image.name().to_owned();
-                if let Some(image) = self.facts.images.get(&workload.image) {
-                    self.owned.images.insert(component, image.reference.clone());
-                }
-                let service = workload.service.clone();
-                if self.workload(workload) {
-                    awaited.insert(service);
-                }
-            }
-            if awaited.is_empty() {
-                continue;
-            }
-            if let Some(last) = self.steps.last_mut() {
-                last.settle = Some(Condition::RolledOut {
-                    names: awaited,
-                    deadline_seconds: READY_SECONDS,
-                });
+        let in_waves = self.replaces_agents();
+        let (agents, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|one| {
+            let is_there = self.facts.objects.contains_key(&one.object.id);
+            in_waves && one.role == Role::Agent && is_there
+        });
+        self.note_cameras(&agents);
+        self.together(stores);
+        self.together(others);
+        self.waves(agents);
+    }
+
+    /// These, and then a wait until all of them are ready.
+    pub(super) fn together(&mut self, workloads: Vec<Workload>) {
+        let mut awaited = BTreeSet::new();
+        for workload in workloads {
+            let service = workload.service.clone();
+            if self.workload(workload) {
+                awaited.insert(service);
             }
         }
+        if !awaited.is_empty()
+            && let Some(last) = self.steps.last_mut()
+        {
+            last.settle = Some(Condition::RolledOut {
+                names: awaited,
+                deadline_seconds: READY_SECONDS,
+            });
+        }
+    }
+
+    pub(super) fn is_as_wanted(&self, object: &Object) -> bool {
+        let wanted = applied_digest(object.id.kind, &object.value());
+        let fact = self.facts.objects.get(&object.id);
+        fact.is_some_and(|fact| fact.applied.as_ref() == Some(&wanted) && !fact.ending)
     }
 
     /// Returns whether there is something to wait for.

@@ -15,8 +15,9 @@ mod rights;
 mod seen;
 mod uninstall;
 mod volume;
+mod waves;
 
-pub use action::{KubernetesAction, SecretSource};
+pub use action::{KubernetesAction, SecretSource, Watched};
 pub use entrance::entrance;
 pub use facts::{
     ChartFact, Cluster, GatewayFact, IngressClassFact, KubernetesFacts, NodeFact, ObjectFact,

@@ -1,0 +1,139 @@
+//! New images reach agents in waves, each only after the cameras of the one before record again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use installer_render::agent_of;
+use installer_render::docker::Component;
+use installer_render::kubernetes::Workload;
+use installer_spec::{Profile, When};
+
+use super::install::Draft;
+use super::{KubernetesAction, Watched};
+use crate::plan::{Change, Condition};
+
+/// A camera that is slow to be connected to again, and its first file.
+const RECORD_SECONDS: u64 = 300;
+
+impl Watched {
+    /// The cameras of a service, as the profile has them.
+    pub(crate) fn of(profile: &Profile, service: &str) -> Self {
+        let of_it = profile
+            .cameras
+            .iter()
+            .filter(|camera| agent_of(profile, camera) == service);
+        let always = of_it
+            .clone()
+            .filter(|camera| matches!(camera.record.when, When::Continuous | When::Both));
+        Self {
+            continuous: always.map(|camera| camera.name.clone()).collect(),
+            cameras: of_it.map(|camera| camera.name.clone()).collect(),
+        }
+    }
+}
+
+/// How many agents each wave has: one, a twentieth of all, a quarter, the rest.
+fn sizes(count: usize) -> Vec<usize> {
+    let ends = [1, count.div_ceil(20), count.div_ceil(4), count];
+    let mut done = 0;
+    let mut sizes = Vec::new();
+    for end in ends {
+        if end > done && end <= count {
+            sizes.push(end - done);
+            done = end;
+        }
+    }
+    sizes
+}
+
+impl Draft<'_> {
+    /// Whether agents that are there get another image than the one that was in force.
+    pub(super) fn replaces_agents(&self) -> bool {
+        let receipt = self.facts.receipt.as_ref();
+        let before = receipt.and_then(|r| r.owned.images.get(Component::Agent.name()));
+        let now = self.facts.images.get(&Component::Agent);
+        before
+            .zip(now)
+            .is_some_and(|(before, now)| *before != now.reference)
+    }
+
+    fn watched(&self, agents: &[&Workload]) -> BTreeMap<String, Watched> {
+        let all = agents.iter().map(|agent| {
+            let service = agent.service.clone();
+            let watched = Watched::of(self.profile, &service);
+            (service, watched)
+        });
+        all.collect()
+    }
+
+    /// Before anything else is replaced: a camera that does nothing only since the vault is new has to
+    /// do it again, too.
+    pub(super) fn note_cameras(&mut self, agents: &[Workload]) {
+        let old: Vec<_> = agents
+            .iter()
+            .filter(|agent| !self.is_as_wanted(&agent.object))
+            .collect();
+        let agents = self.watched(&old);
+        if !agents.is_empty() {
+            let id = format!("what the cameras of {} do", counted(agents.len()));
+            self.push(Change::Change, id, KubernetesAction::NoteCameras { agents });
+        }
+    }
+
+    pub(super) fn waves(&mut self, agents: Vec<Workload>) {
+        // A run that did not end has brought these; whether they record, nobody has seen.
+        let (brought, mut old): (Vec<_>, Vec<_>) = agents
+            .into_iter()
+            .partition(|agent| self.is_as_wanted(&agent.object));
+        let mut unproven = self.watched(&brought.iter().collect::<Vec<_>>());
+        self.together(brought);
+        let mut sizes = sizes(old.len());
+        if !unproven.is_empty() {
+            sizes.insert(0, 0);
+        }
+        let of = sizes.len();
+        for (index, size) in sizes.into_iter().enumerate() {
+            let wave: Vec<_> = old.drain(..size).collect();
+            let agents: BTreeSet<_> = wave.iter().map(|agent| agent.service.clone()).collect();
+            self.together(wave);
+            let unproven = std::mem::take(&mut unproven);
+            let awaited: BTreeSet<_> = agents.iter().chain(unproven.keys()).cloned().collect();
+            let id = format!(
+                "wave {} of {of}: the cameras of {} record again",
+                index + 1,
+                counted(awaited.len())
+            );
+            let action = KubernetesAction::AwaitCameras { agents, unproven };
+            self.push(Change::Change, id, action).settle = Some(Condition::Recording {
+                agents: awaited,
+                deadline_seconds: RECORD_SECONDS,
+            });
+        }
+    }
+}
+
+fn counted(agents: usize) -> String {
+    match agents {
+        1 => "1 agent".to_owned(),
+        n => format!("{n} agents"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waves_grow() {
+        for (count, wanted) in [
+            (0, vec![]),
+            (1, vec![1]),
+            (2, vec![1, 1]),
+            (4, vec![1, 3]),
+            (20, vec![1, 4, 15]),
+            (100, vec![1, 4, 20, 75]),
+            (1000, vec![1, 49, 200, 750]),
+        ] {
+            assert_eq!(sizes(count), wanted, "{count}");
+        }
+    }
+}
