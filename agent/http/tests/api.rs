@@ -119,7 +119,9 @@ async fn health_and_metrics_are_open_and_the_rest_is_closed() {
     let words = watched
         .iter()
         .flat_map(|text| text.split(|c: char| !c.is_ascii_lowercase() && c != '_'));
-    let words: Vec<_> = words.filter(|word| word.starts_with("stakeout_agent_")).collect();
+    let words: Vec<_> = words
+        .filter(|word| word.starts_with("stakeout_agent_"))
+        .collect();
     assert!(words.len() > 10, "{words:?}");
     for word in words {
         let told = metrics.contains(&format!("# TYPE {word} "));

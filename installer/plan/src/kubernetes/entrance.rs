@@ -26,8 +26,8 @@ const NODE_PORT: u16 = 30443;
 #[serde(deny_unknown_fields)]
 struct Known {
     load_balancers: Vec<LoadBalancer>,
-    ingress: Vec<Controller>,
-    gateway: Vec<Controller>,
+    ingress: Vec<Passage>,
+    gateway: Vec<Passage>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,7 +39,7 @@ struct LoadBalancer {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Controller {
+struct Passage {
     controller: String,
     namespaces: BTreeSet<String>,
     #[serde(default)]
@@ -205,7 +205,7 @@ fn need_dns(access: &Access) -> Result<(), Trouble> {
 fn ingress<'f>(
     access: &Access,
     facts: &'f KubernetesFacts,
-) -> Result<(String, &'static Controller), Trouble> {
+) -> Result<(String, &'static Passage), Trouble> {
     let classes = &facts.cluster.ways.ingress_classes;
     let trouble = |message: String| Trouble {
         id: "access-ingress",

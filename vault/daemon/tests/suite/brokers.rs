@@ -80,7 +80,9 @@ async fn a_wrong_password_is_told_and_events_wait_until_it_is_right() {
     let words = watched
         .iter()
         .flat_map(|text| text.split(|c: char| !c.is_ascii_lowercase() && c != '_'));
-    let words: Vec<_> = words.filter(|word| word.starts_with("stakeout_vault_")).collect();
+    let words: Vec<_> = words
+        .filter(|word| word.starts_with("stakeout_vault_"))
+        .collect();
     assert!(words.len() > 5, "{words:?}");
     for word in words {
         let told = metrics.contains(&format!("# TYPE {word} "));
