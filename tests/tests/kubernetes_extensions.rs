@@ -51,7 +51,7 @@ fn planned(site: &Site) -> Vec<Value> {
     let told = site.run(&["plan", "--output", "json"]).json();
     let steps = told["steps"].as_array().unwrap();
     let objects = steps.iter().filter_map(|step| {
-        let manifest = step["action"]["object"]["manifest"].as_str()?;
+        let manifest = step["action"]["kubernetes"]["object"]["manifest"].as_str()?;
         Some(serde_json::from_str(manifest).unwrap())
     });
     objects.collect()
