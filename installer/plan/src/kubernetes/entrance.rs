@@ -62,7 +62,7 @@ struct Trouble {
 
 impl Choice {
     /// What a plan says beside the Service.
-    pub(super) fn detail(&self, access: &Access) -> String {
+    pub(super) fn detail(&self, access: &Access) -> Vec<String> {
         let entrance = &self.entrance;
         let by = match entrance.exposure {
             Exposure::LoadBalancer => "a load balancer".to_owned(),
@@ -76,12 +76,15 @@ impl Choice {
             },
             Exposure::NodePort => format!("port {} of each node", entrance.port),
         };
-        format!(
+        let whole = format!(
             "{} by {by}, {}, with {}",
             access.url(entrance.port),
             self.why,
             shown(access)
-        )
+        );
+        let told = entrance.annotations.iter();
+        let told = told.map(|(key, value)| format!("annotated {key}: {value}"));
+        std::iter::once(whole).chain(told).collect()
     }
 }
 
