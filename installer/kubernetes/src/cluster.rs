@@ -39,8 +39,11 @@ pub async fn read_cluster(
         ..Signs::default()
     };
     let nodes = read_nodes(connection, site, &mut signs);
-    let ((id, nodes), (classes, ways)) =
-        join(join(identity, nodes), join(classes, read_ways(connection))).await;
+    let ((id, nodes), (classes, ways)) = join(
+        join(identity, nodes),
+        join(classes, Box::pin(read_ways(connection))),
+    )
+    .await;
     let storage_classes: BTreeMap<_, _> = classes?.into_iter().map(StorageClass::fact).collect();
     let provisioners = storage_classes.values();
     signs.provisioners = provisioners

@@ -86,7 +86,7 @@ pub async fn observe(
     wanted: Wanted<'_>,
 ) -> Result<KubernetesObserved, KubernetesError> {
     let lists = join_all(Kind::ALL.map(|kind| read_kind(connection, kind, wanted)));
-    let (cluster, lists) = join(read_cluster(connection, Some(wanted.site)), lists).await;
+    let (cluster, lists) = join(Box::pin(read_cluster(connection, Some(wanted.site))), lists).await;
     let mut site = Site::new(wanted.site);
     let mut lists: Vec<_> = lists.into_iter().collect::<Result<_, _>>()?;
     // Whose the others are is known once receipt and namespace are.

@@ -26,8 +26,8 @@ const NODE_PORT: u16 = 30443;
 #[serde(deny_unknown_fields)]
 struct Known {
     load_balancers: Vec<LoadBalancer>,
-    ingress: Vec<Controller>,
-    gateway: Vec<Controller>,
+    ingress: Vec<Passage>,
+    gateway: Vec<Passage>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,7 +39,7 @@ struct LoadBalancer {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Controller {
+struct Passage {
     controller: String,
     namespaces: BTreeSet<String>,
     #[serde(default)]
@@ -62,7 +62,7 @@ struct Trouble {
 
 impl Choice {
     /// What a plan says beside the Service.
-    pub(super) fn detail(&self, access: &Access) -> String {
+    pub(super) fn detail(&self, access: &Access) -> Vec<String> {
         let entrance = &self.entrance;
         let by = match entrance.exposure {
             Exposure::LoadBalancer => "a load balancer".to_owned(),
@@ -76,12 +76,15 @@ impl Choice {
             },
             Exposure::NodePort => format!("port {} of each node", entrance.port),
         };
-        format!(
+        let whole = format!(
             "{} by {by}, {}, with {}",
             access.url(entrance.port),
             self.why,
             shown(access)
-        )
+        );
+        let told = entrance.annotations.iter();
+        let told = told.map(|(key, value)| format!("annotated {key}: {value}"));
+        std::iter::once(whole).chain(told).collect()
     }
 }
 
@@ -205,7 +208,7 @@ fn need_dns(access: &Access) -> Result<(), Trouble> {
 fn ingress<'f>(
     access: &Access,
     facts: &'f KubernetesFacts,
-) -> Result<(String, &'static Controller), Trouble> {
+) -> Result<(String, &'static Passage), Trouble> {
     let classes = &facts.cluster.ways.ingress_classes;
     let trouble = |message: String| Trouble {
         id: "access-ingress",

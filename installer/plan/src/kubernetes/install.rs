@@ -225,7 +225,7 @@ impl Draft<'_> {
         let Some(change) = self.compare(&rendered.object) else {
             return;
         };
-        let mut detail: Vec<_> = self.said_of(&rendered.object).into_iter().collect();
+        let mut detail = self.said_of(&rendered.object);
         let mut sources = BTreeMap::new();
         for (key, name) in &rendered.secrets {
             let origin = self
@@ -254,24 +254,26 @@ impl Draft<'_> {
     }
 
     /// What follows from the cluster: where the vault is reached, and whose disk a claim gets.
-    fn said_of(&self, object: &Object) -> Option<String> {
+    fn said_of(&self, object: &Object) -> Vec<String> {
         match object.id.kind {
             Kind::Service if object.id.name == ENTRANCE => {
-                let access = self.profile.access.as_ref()?;
-                Some(self.entrance.as_ref()?.detail(access))
+                let choice = self.entrance.as_ref().zip(self.profile.access.as_ref());
+                choice.map_or_else(Vec::new, |(choice, access)| choice.detail(access))
             }
-            Kind::PersistentVolumeClaim => {
-                let mut classes = self.facts.cluster.storage_classes.iter();
-                let (class, fact) = classes.find(|(_, class)| class.default)?;
-                let manifest = object.value();
-                let size = manifest["spec"]["resources"]["requests"]["storage"].as_str()?;
-                Some(format!(
-                    "{size} of storage class `{class}` ({})",
-                    fact.provisioner
-                ))
-            }
-            _ => None,
+            Kind::PersistentVolumeClaim => self.disk_of(object).into_iter().collect(),
+            _ => Vec::new(),
         }
+    }
+
+    fn disk_of(&self, claim: &Object) -> Option<String> {
+        let mut classes = self.facts.cluster.storage_classes.iter();
+        let (class, fact) = classes.find(|(_, class)| class.default)?;
+        let manifest = claim.value();
+        let size = manifest["spec"]["resources"]["requests"]["storage"].as_str()?;
+        Some(format!(
+            "{size} of storage class `{class}` ({})",
+            fact.provisioner
+        ))
     }
 
     /// The key of the version of a secret that is in force.

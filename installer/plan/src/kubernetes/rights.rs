@@ -107,6 +107,11 @@ pub fn installer_rights(profile: &Profile) -> Vec<Right> {
     list.everywhere("", "nodes");
     list.everywhere("", "pods");
     list.everywhere("storage.k8s.io", "storageclasses");
+    if profile.access.is_some() {
+        list.everywhere("networking.k8s.io", "ingressclasses");
+        list.everywhere("gateway.networking.k8s.io", "gateways");
+        list.everywhere("gateway.networking.k8s.io", "gatewayclasses");
+    }
     list.rights
 }
 
