@@ -156,25 +156,29 @@ fn ours(bench: &Bench<'_>, name: &str, cameras: usize, times: &mut Times) -> any
         memory = memory.max(run.memory);
     }
     let changed = cameras / 2;
-    bench.write(name, cameras, Some(changed))?;
-    let mark = bench.cluster.mark()?;
-    let run = bench.told("install, one changed", || bench.install(name, "installed"))?;
-    let asked = bench.cluster.requests_since(mark)?;
     let named = camera_name(changed);
     let of_camera = |name: &str| name.ends_with(&named);
-    let written: Vec<_> = asked.iter().filter(|one| one.writes()).collect();
-    ensure!(
-        written.iter().any(|one| of_camera(&one.object().name)),
-        "a changed camera led to no write"
-    );
-    let stray = written.iter().filter(|one| {
-        let object = one.object();
-        let kept = object.resource == "leases" || object.name == "stakeout-receipt";
-        !kept && !of_camera(&object.name)
-    });
-    times.stray += stray.count();
-    times.change.push(run.seconds);
-    times.memory = times.memory.max(memory.max(run.memory));
+    // There, back, and there again.
+    for now in [Some(changed), None, Some(changed)] {
+        bench.write(name, cameras, now)?;
+        let mark = bench.cluster.mark()?;
+        let run = bench.told("install, one changed", || bench.install(name, "installed"))?;
+        let asked = bench.cluster.requests_since(mark)?;
+        let written: Vec<_> = asked.iter().filter(|one| one.writes()).collect();
+        ensure!(
+            written.iter().any(|one| of_camera(&one.object().name)),
+            "a changed camera led to no write"
+        );
+        let stray = written.iter().filter(|one| {
+            let object = one.object();
+            let kept = object.resource == "leases" || object.name == "stakeout-receipt";
+            !kept && !of_camera(&object.name)
+        });
+        times.stray += stray.count();
+        times.change.push(run.seconds);
+        memory = memory.max(run.memory);
+    }
+    times.memory = times.memory.max(memory);
     Ok(())
 }
 
