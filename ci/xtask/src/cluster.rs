@@ -124,16 +124,21 @@ impl Cluster {
         Ok(end)
     }
 
-    /// What everybody but the cluster itself has asked of it since.
+    /// What people's programs have asked of it since.
     pub(crate) fn requests_since(&self, mark: Mark) -> anyhow::Result<Vec<Request>> {
+        let mut requests = self.all_requests_since(mark)?;
+        requests.retain(|one| one.user.username == USER && !one.uri.starts_with(QUESTION));
+        Ok(requests)
+    }
+
+    /// Those of the cluster's own parts, too.
+    pub(crate) fn all_requests_since(&self, mark: Mark) -> anyhow::Result<Vec<Request>> {
         let (text, _) = self.read_until_told(mark)?;
         let requests = text.lines().map(|line| {
             let parsed = serde_json::from_str::<Request>(line);
             parsed.with_context(|| format!("the audit log has a line `{line}`"))
         });
-        let mut requests = requests.collect::<anyhow::Result<Vec<_>>>()?;
-        requests.retain(|one| one.user.username == USER && !one.uri.starts_with(QUESTION));
-        Ok(requests)
+        requests.collect()
     }
 
     /// The log from there on, up to a question that is asked now: lines are written a moment after
