@@ -42,6 +42,7 @@ fn every_sample_holds_without_a_warning() {
     let folder = Folder::of_crate("../../profiles");
     let names = folder.names("yaml");
     let wanted = [
+        "cluster.yaml",
         "demo.yaml",
         "many-cameras.yaml",
         "motion.yaml",
