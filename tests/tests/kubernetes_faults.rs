@@ -585,7 +585,7 @@ fn a_store_that_stops_for_a_while_is_waited_for(cluster: &Cluster, whole: &Whole
     let etcd = etcd.trim().parse().unwrap();
     for command in [QUICK, REMOVE] {
         let run = Run::start(site.command(command));
-        for _ in 0..3 {
+        for _ in 0..2 {
             let stopped = Stopped::new(etcd);
             thread::park_timeout(Duration::from_secs(4));
             drop(stopped);
