@@ -108,10 +108,13 @@ pub struct VerifiedHop {
     pub ms: u64,
 }
 
+/// Image in force, by component.
+type Images = BTreeMap<String, String>;
+
 impl Receipt {
     /// The images that a rollback goes to and those that it comes from, by component: a run that
     /// did not end has brought what it was for to some places at least.
-    pub fn way_back(&self) -> Option<(&BTreeMap<String, String>, &BTreeMap<String, String>)> {
+    pub fn way_back(&self) -> Option<(&Images, &Images)> {
         let begun = self.pending.as_ref().map(|pending| &pending.owned.images);
         let begun = begun.filter(|begun| !begun.is_empty() && **begun != self.owned.images);
         let (then, now) = match begun {

@@ -96,13 +96,11 @@ impl<'a> Node<'a> {
     /// The fields by which items of the list here are told apart.
     fn keys(&self) -> Option<BTreeSet<String>> {
         let keys = self.trees.iter().flat_map(|fields| fields.keys());
-        let places = keys.filter_map(|key| Place::parse(key));
-        places
-            .filter_map(|place| match place {
-                Place::Keys(keys) => Some(keys.into_iter().map(|(name, _)| name).collect()),
-                _ => None,
-            })
-            .next()
+        let mut keys = keys.map(|key| Place::parse(key));
+        keys.find_map(|place| match place? {
+            Place::Keys(keys) => Some(keys.into_iter().map(|(name, _)| name).collect()),
+            _ => None,
+        })
     }
 }
 
