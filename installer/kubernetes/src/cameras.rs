@@ -119,7 +119,9 @@ impl Cameras {
         ];
         probes.into_iter().find_map(|probe| match probe {
             Probe::Met => None,
-            Probe::Waiting(reason) | Probe::Failed(reason) => Some(reason),
+            Probe::Waiting(reason) | Probe::Failed(reason) | Probe::Forbidden(reason) => {
+                Some(reason)
+            }
         })
     }
 }
