@@ -191,7 +191,7 @@ fn new_images_reach_agents_in_waves() {
             _ => None,
         })
         .collect();
-    assert_eq!(awaited, [4, 1, 3], "{}", show(&rest));
+    assert_eq!(awaited, [3, 1, 1, 3], "{}", show(&rest));
     // The way back is as it was.
     let mut receipt = receipt_of(&plan);
     let owned = std::mem::take(&mut receipt.owned);
