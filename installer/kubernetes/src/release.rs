@@ -31,6 +31,9 @@ use crate::request::{Extent, RequestError, asked};
 /// Labels by which Helm finds its Secrets again.
 const OWNER: &str = "owner=helm";
 
+/// Label of a release: the revision that its other labels speak of.
+const REVISION_LABEL: &str = "stakeout.revision";
+
 /// What is known of charts and releases before anything is decided.
 #[derive(Debug, Default)]
 pub(crate) struct Charts {
@@ -193,9 +196,8 @@ async fn read_release(
         return Ok(None);
     };
     let state = judge_workloads(connection, namespace).await;
-    let ours = labels
-        .get(label::INSTALLATION)
-        .is_some_and(|l| l == installation);
+    let is = |name: &str, value: &str| labels.get(name).is_some_and(|found| found == value);
+    let ours = is(label::INSTALLATION, installation) && is(REVISION_LABEL, &revision.to_string());
     Ok(Some(ReleaseFact {
         namespace: namespace.to_owned(),
         revision,
@@ -294,8 +296,9 @@ impl Site {
         let done = self.helm().await?.upgrade(&upgrade).await;
         let released = done.map_err(|error| by_helm(&release.name, error))?;
         self.count();
-        // Helm hands its own labels on to what somebody else installs after us; this one is of one
-        // revision.
+        // Helm hands all labels on to the next revision, whoever makes that: they are of this one.
+        let mut labels = labels.clone();
+        labels.insert(REVISION_LABEL.to_owned(), released.revision.to_string());
         let name = format!("sh.helm.release.v1.{}.v{}", release.name, released.revision);
         let id = ObjectId::new(Kind::Secret, name);
         let noted = json!({

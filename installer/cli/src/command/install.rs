@@ -10,7 +10,7 @@ use futures::stream;
 use installer_engine::{Event, Logins, World, apply, verify};
 use installer_host::Lock;
 use installer_kubernetes::Lock as Lease;
-use installer_plan::{Plan, Verified, human_bytes, moving, show};
+use installer_plan::{Finding, Plan, Severity, Verified, human_bytes, moving, show};
 use serde::Serialize;
 
 use crate::access::{self, AccessReport};
@@ -116,6 +116,8 @@ pub(super) async fn carry_out(
     let plan = site.plan(&survey)?;
     let receipt = survey.seen.receipt();
     let clean = receipt.is_some_and(|r| r.pending.is_none() && r.owned == plan.owned);
+    // What could not be looked at may be another.
+    let clean = clean && errors(&plan).next().is_none();
     let proven = receipt.and_then(|receipt| receipt.verified.clone());
     if plan.is_empty() && clean && (proven.is_some() || proof.no_verify) {
         let unchanged = Installed {
@@ -285,14 +287,15 @@ impl Away {
     }
 }
 
+fn errors(plan: &Plan) -> impl Iterator<Item = &Finding> {
+    let findings = plan.findings.iter();
+    findings.filter(|finding| finding.severity == Severity::Error)
+}
+
 /// Shows what will happen and asks, unless nothing will.
 fn announce(plan: &Plan, context: &Context) -> Result<(), CommandError> {
     context.printer.note(&show(plan));
-    let errors: Vec<_> = plan
-        .findings
-        .iter()
-        .filter(|finding| finding.severity == installer_plan::Severity::Error)
-        .collect();
+    let errors: Vec<_> = errors(plan).collect();
     if !errors.is_empty() {
         let messages: Vec<_> = errors
             .iter()
@@ -310,7 +313,7 @@ fn announce(plan: &Plan, context: &Context) -> Result<(), CommandError> {
     let warned = plan
         .findings
         .iter()
-        .any(|f| f.severity == installer_plan::Severity::Warning);
+        .any(|f| f.severity == Severity::Warning);
     if context.strict && warned {
         return Err(CommandError::new(
             Exit::Warnings,
