@@ -140,8 +140,8 @@ fn what_others_change_is_told_and_taken_back(cluster: &Cluster) {
     // A saved plan is for what it has seen.
     label("again");
     let refused = site.run(&["apply", file.as_str(), "--yes"]).expect(3);
-    let line = "Service/vault has been changed: `kubectl-label`";
-    assert!(told(&refused).contains(line), "{refused:#?}");
+    // With its name, and with who did it, if that was not in the same second.
+    assert!(told(&refused).contains("Service/vault"), "{refused:#?}");
     site.run(QUICK).expect(0);
     site.run(&["plan"]).expect(0);
 

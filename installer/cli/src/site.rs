@@ -380,13 +380,28 @@ impl Site {
     }
 
     fn check_saved(&self, plan: Plan) -> Result<Plan, CommandError> {
-        let holds = |saved: &Plan| saved.digest() == plan.digest();
-        if self.saved.as_ref().is_none_or(|saved| holds(saved)) {
+        let Some(saved) = self.saved.as_ref().filter(|s| s.digest() != plan.digest()) else {
             return Ok(plan);
-        }
+        };
+        let only_in = |one: &Plan, other: &Plan| {
+            let steps = one.steps.iter().filter(|step| !other.steps.contains(step));
+            steps.map(|step| step.id.clone()).collect::<Vec<_>>()
+        };
+        let mut other = only_in(saved, &plan);
+        other.extend(only_in(&plan, saved));
+        other.dedup();
         let message = "the plan no longer holds: the machine or the profile changed";
-        Err(CommandError::new(Exit::Pending, message)
-            .hint("look at what would change now with `stakeout plan`"))
+        let mut failed = CommandError::new(Exit::Pending, message);
+        if let Some(first) = other.first() {
+            let more = match other.len() - 1 {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            failed
+                .causes
+                .push(format!("other than in the plan: {first}{more}"));
+        }
+        Err(failed.hint("look at what would change now with `stakeout plan`"))
     }
 
     /// Every text file of the installation.

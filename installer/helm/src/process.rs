@@ -19,7 +19,7 @@ pub const PROGRAM_VARIABLE: &str = "STAKEOUT_HELM";
 const LEAST: &str = "3.13";
 
 /// A question that is answered here.
-const ASK: Duration = Duration::from_secs(60);
+const ASK: Duration = Duration::from_mins(1);
 
 /// Of what Helm says when it fails, its last lines say why.
 const LINES_SAID: usize = 3;

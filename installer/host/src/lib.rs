@@ -15,7 +15,7 @@ mod status;
 mod supervisor;
 mod world;
 
-pub use locate::{default_data, programs_folder};
+pub use locate::{default_data, default_parent, programs_folder};
 pub use lock::{Lock, LockError};
 pub use observe::{ObserveError, Observed, observe, read_receipt};
 pub use probe::{ProbeError, probe_camera};

@@ -3,17 +3,22 @@
 use std::env;
 use std::io;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use installer_spec::Profile;
 
 /// The site's data directory: what the profile says, else `/var/lib/stakeout/SITE` for root and
 /// `~/.local/share/stakeout/SITE` for everyone else (XDG base directories).
 pub fn default_data(profile: &Profile) -> Utf8PathBuf {
-    if let Some(path) = &profile.storage.path {
-        return path.clone();
+    match &profile.storage.path {
+        Some(path) => path.clone(),
+        None => default_parent().join(&profile.site),
     }
+}
+
+/// The folder of all sites whose profiles say nothing else.
+pub fn default_parent() -> Utf8PathBuf {
     if rustix::process::geteuid().is_root() {
-        return Utf8Path::new("/var/lib/stakeout").join(&profile.site);
+        return Utf8PathBuf::from("/var/lib/stakeout");
     }
     let home = || env::var("HOME").map(|home| format!("{home}/.local/share"));
     let base = env::var("XDG_DATA_HOME")
@@ -22,7 +27,7 @@ pub fn default_data(profile: &Profile) -> Utf8PathBuf {
     let base = base
         .or_else(|| home().ok())
         .unwrap_or_else(|| "/var/tmp".to_owned());
-    Utf8PathBuf::from(base).join("stakeout").join(&profile.site)
+    Utf8PathBuf::from(base).join("stakeout")
 }
 
 /// The folder of the program that runs now: the others are beside it.

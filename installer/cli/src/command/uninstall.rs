@@ -3,7 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_docker::{Origin, Wanted, connect};
 use installer_engine::{Event, Logins, apply};
-use installer_host::{Lock, observe, programs_folder, read_receipt};
+use installer_host::{Lock, default_parent, observe, programs_folder, read_receipt};
 use installer_plan::host::{Level, plan_uninstall};
 use installer_plan::{Plan, docker, human_bytes, kubernetes, show};
 use installer_render::Layout;
@@ -206,6 +206,19 @@ impl Place {
     }
 }
 
+/// Folders of sites where they are when nobody says.
+fn sites_here() -> Vec<String> {
+    let entries = default_parent().read_dir_utf8();
+    let folders = entries.into_iter().flatten().flatten();
+    let folders = folders.map(|entry| entry.path().to_owned());
+    let mut sites: Vec<_> = folders
+        .filter(|path| Target::Host.lies_at(path) || Target::Docker.lies_at(path))
+        .map(|path| format!("`{path}`"))
+        .collect();
+    sites.sort();
+    sites
+}
+
 /// From the profile, or from what lies in `--data-dir`.
 fn locate(context: &Context) -> Result<Place, CommandError> {
     if context.profile.exists() {
@@ -219,8 +232,13 @@ fn locate(context: &Context) -> Result<Place, CommandError> {
         });
     }
     let unknown = || {
-        CommandError::new(Exit::Usage, "which site? there is no profile here")
-            .hint("name it with --profile FILE, or its folder with --data-dir FOLDER")
+        let failed = CommandError::new(Exit::Usage, "which site? there is no profile here")
+            .hint("name it with --profile FILE, or its folder with --data-dir FOLDER");
+        let sites = sites_here();
+        if sites.is_empty() {
+            return failed;
+        }
+        failed.hint(format!("there is a site in {}", sites.join(" and in ")))
     };
     let data = absolute(context.data_dir.as_ref().ok_or_else(unknown)?)?;
     let (layout, target) = if Target::Docker.lies_at(&data) {

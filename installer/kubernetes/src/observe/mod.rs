@@ -15,7 +15,7 @@ use installer_pki::Pair;
 use installer_plan::Receipt;
 use installer_plan::docker::{ImageFact, Ownership, label};
 use installer_plan::kubernetes::{
-    AUTHORITY, FIELD_MANAGER, KubernetesFacts, ObjectFact, RECEIPT, TRUST, applied_digest,
+    AUTHORITY, Cluster, FIELD_MANAGER, KubernetesFacts, ObjectFact, RECEIPT, TRUST, applied_digest,
     certificate_secret, units,
 };
 use installer_render::docker::Component;
@@ -85,37 +85,17 @@ pub async fn observe(
     connection: &Connection,
     wanted: Wanted<'_>,
 ) -> Result<KubernetesObserved, KubernetesError> {
-    let lists = join_all(Kind::ALL.map(|kind| read_kind(connection, kind, wanted)));
-    let (cluster, lists) = join(Box::pin(read_cluster(connection, Some(wanted.site))), lists).await;
-    let mut site = Site::new(wanted.site);
-    let mut lists: Vec<_> = lists.into_iter().collect::<Result<_, _>>()?;
-    // Whose the others are is known once receipt and namespace are.
-    lists.sort_by_key(|(kind, _)| (*kind != Kind::Secret, *kind != Kind::Namespace));
-    let mut rest = Vec::new();
-    let mut unserved = BTreeSet::new();
-    for (kind, mut answer) in lists {
-        if let Answer::Refused(error) = answer {
-            let ours = site.receipt.iter().flat_map(owned);
-            if kind.is_extension() && !ours.into_iter().any(|id| id.kind == kind) {
-                unserved.insert(kind);
-                continue;
-            }
-            answer = read_named(connection, kind, wanted, site.receipt.as_ref(), error).await?;
-        }
-        if matches!(kind, Kind::Secret | Kind::Namespace) {
-            site.find_installation(connection, kind, &answer, wanted.namespace)?;
-        }
-        rest.push((kind, answer));
+    let mut first_look = look(connection, wanted).await?;
+    if first_look.is_torn {
+        first_look = look(connection, wanted).await?;
     }
-    let installation = match site.installation.clone() {
-        Some(installation) => installation,
-        None => new_installation()?,
-    };
-    site.installation = Some(installation.clone());
-    for (kind, answer) in rest {
-        site.read_items(connection, kind, &answer)?;
-    }
-    look_up(connection, wanted, &mut site).await?;
+    let Look {
+        mut site,
+        cluster,
+        installation,
+        unserved,
+        ..
+    } = first_look;
     let profile = wanted.profile.map(|profile| (profile, wanted.folder));
     let receipt = site.receipt.as_ref();
     let charts = release::observe(
@@ -174,6 +154,65 @@ pub async fn observe(
         secrets: values,
         own,
         trust: site.texts.remove(&layout.trust().join("ca.crt")),
+    })
+}
+
+/// The site as one look at every kind has it.
+struct Look<'a> {
+    site: Site<'a>,
+    cluster: Result<Cluster, KubernetesError>,
+    installation: String,
+    /// Kinds that the cluster does not know.
+    unserved: BTreeSet<Kind>,
+    /// Another run has begun to install the site between one kind and the next.
+    is_torn: bool,
+}
+
+async fn look<'a>(
+    connection: &Connection,
+    wanted: Wanted<'a>,
+) -> Result<Look<'a>, KubernetesError> {
+    let lists = join_all(Kind::ALL.map(|kind| read_kind(connection, kind, wanted)));
+    let (cluster, lists) = join(Box::pin(read_cluster(connection, Some(wanted.site))), lists).await;
+    let mut site = Site::new(wanted.site);
+    let mut lists: Vec<_> = lists.into_iter().collect::<Result<_, _>>()?;
+    // Whose the others are is known once receipt and namespace are.
+    lists.sort_by_key(|(kind, _)| (*kind != Kind::Secret, *kind != Kind::Namespace));
+    let mut rest = Vec::new();
+    let mut unserved = BTreeSet::new();
+    for (kind, mut answer) in lists {
+        if let Answer::Refused(error) = answer {
+            let ours = site.receipt.iter().flat_map(owned);
+            if kind.is_extension() && !ours.into_iter().any(|id| id.kind == kind) {
+                unserved.insert(kind);
+                continue;
+            }
+            answer = read_named(connection, kind, wanted, site.receipt.as_ref(), error).await?;
+        }
+        if matches!(kind, Kind::Secret | Kind::Namespace) {
+            site.find_installation(connection, kind, &answer, wanted.namespace)?;
+        }
+        rest.push((kind, answer));
+    }
+    let known = site.installation.clone();
+    let is_first = known.is_none();
+    let installation = match known {
+        Some(installation) => installation,
+        None => new_installation()?,
+    };
+    site.installation = Some(installation.clone());
+    for (kind, answer) in rest {
+        site.read_items(connection, kind, &answer)?;
+    }
+    look_up(connection, wanted, &mut site).await?;
+    let home = ObjectId::new(Kind::Namespace, wanted.namespace);
+    let home = site.objects.get(&home);
+    Ok(Look {
+        is_torn: is_first && home.is_some_and(|fact| fact.applied.is_some()),
+        site,
+        cluster,
+        installation,
+        unserved,
     })
 }
 

@@ -61,7 +61,7 @@ impl Draft<'_> {
             let mut labels = labels(site, &self.facts.installation, &service);
             labels.insert(DIGEST_LABEL.to_owned(), digest);
             let change = fact.map_or(Change::Add, |_| Change::Change);
-            let detail = fact.into_iter().flat_map(|fact| told(fact)).collect();
+            let detail = fact.into_iter().flat_map(told).collect();
             let id = format!("release {name} ({})", described(&release, chart));
             let step = self.push(change, id, KubernetesAction::Release { release, labels });
             step.detail = detail;
@@ -75,7 +75,8 @@ impl Draft<'_> {
             let namespace = fact.namespace.clone();
             if self.owned.releases.contains_key(name) {
                 continue;
-            } else if keeps(fact, Level::Config) {
+            }
+            if keeps(fact, Level::Config) {
                 self.owned.releases.insert(name.clone(), namespace);
             } else {
                 let (id, name) = (format!("release {name}"), name.clone());
@@ -144,6 +145,8 @@ pub(super) fn kept(name: &str, fact: &ReleaseFact) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     fn fact() -> ReleaseFact {
@@ -153,7 +156,7 @@ mod tests {
             status: DEPLOYED.into(),
             digest: Some("d".into()),
             ready: true,
-            claims: Default::default(),
+            claims: BTreeSet::new(),
         }
     }
 
@@ -194,7 +197,7 @@ mod tests {
             chart: ChartSource::Path("/c".into()),
             values: "{}".into(),
             secret: "hub-logins".into(),
-            logins: Default::default(),
+            logins: BTreeMap::new(),
         };
         let chart = |digest: &str| ChartFact {
             version: "1.0.0".into(),

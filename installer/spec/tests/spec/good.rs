@@ -171,6 +171,7 @@ monitoring: off
             names: vec!["vault.example.org".to_owned(), "10.0.0.1".to_owned()],
             tls: AccessTls::Internal,
         }),
+        charts: Vec::new(),
         monitoring: Monitoring::Off,
     };
     let parsed = good(text);
@@ -443,6 +444,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                         Keeper::Agent => Vec::new(),
                     },
                     access: access.filter(|_| keeper == Keeper::Vault),
+                    charts: Vec::new(),
                 }
             },
         )
