@@ -61,7 +61,10 @@ pub fn images() -> &'static Utf8Path {
 pub fn local_images() -> &'static Utf8Path {
     static FOLDER: OnceLock<Utf8PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let folder = target().join("shipped/local-images");
+        // Suites that run beside others have theirs.
+        let lane = env::var("STAKEOUT_LANE").map(|lane| format!("-{lane}"));
+        let lane = lane.unwrap_or_default();
+        let folder = target().join(format!("shipped/local-images{lane}"));
         let platform = match env::consts::ARCH {
             "aarch64" => "linux/arm64",
             _ => "linux/amd64",

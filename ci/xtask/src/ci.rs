@@ -1,10 +1,12 @@
 //! `ci`: every check and test, in order, up to the first failure.
 
+use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use camino::Utf8Path;
+use anyhow::{Context, anyhow, bail};
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::process::{cargo, run as run_program, say};
 use crate::repository::Repository;
@@ -62,27 +64,38 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> anyhow::Res
     }
     prune::prune(&repository.target(), prune::LARGEST)?;
     let begin = Instant::now();
-    let mut times: Vec<(&str, Duration, &str)> = Vec::new();
+    let mut times = Times::new();
     let mut outcome = Ok(());
     let mut ahead = None;
+    let (steps, beside) = part(steps);
+    let planned = steps.len() + beside.len();
+    let mut beside = Beside::Waits(beside);
     for (index, step) in steps.iter().enumerate() {
+        if step.name.starts_with(ENGINES) {
+            beside.start(repository)?;
+        } else if !step.name.starts_with(SUITES) {
+            outcome = beside.end(&mut times);
+            if outcome.is_err() {
+                break;
+            }
+        }
         say(format_args!(
             "\n=== [{}/{}] {}",
             index + 1,
-            steps.len(),
+            planned,
             step.name
         ));
         let start = Instant::now();
         let result = perform(repository, &step.action);
         let time = start.elapsed();
-        let word = if result.is_ok() { "ok" } else { "FAILED" };
+        let word = word(&result);
         say(format_args!(
             "=== {}: {word} after {:.1} s",
             step.name,
             time.as_secs_f64()
         ));
-        times.push((&step.name, time, word));
-        if step.name == PARTS && steps.iter().any(|step| step.name.contains("kubernetes")) {
+        times.push((step.name.clone(), time, word));
+        if step.name == PARTS && planned > 1 {
             ahead = Ahead::start(repository);
         }
         if let Err(error) = result {
@@ -90,12 +103,105 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> anyhow::Res
             break;
         }
     }
+    let ended = beside.end(&mut times);
+    outcome = outcome.and(ended);
     drop(ahead);
     say(format_args!(
         "\n{}",
-        table(&times, steps.len(), begin.elapsed())
+        table(&times, planned, begin.elapsed())
     ));
     outcome
+}
+
+/// Suites, those of container engines, and those of clusters.
+const SUITES: &str = "e2e-";
+const ENGINES: &str = "e2e-docker";
+const CLUSTERS: &str = "e2e-kubernetes";
+
+/// Takes out what goes on beside the rest: suites of clusters, where there are some of engines. Both
+/// mostly wait, and neither has anything that the other has.
+fn part(steps: Vec<Step>) -> (Vec<Step>, Vec<Step>) {
+    if !steps.iter().any(|step| step.name.starts_with(ENGINES)) {
+        return (steps, Vec::new());
+    }
+    let is_alone = |step: &Step| !step.name.starts_with(CLUSTERS);
+    steps.into_iter().partition(is_alone)
+}
+
+/// How long each step took, and how it went in a word.
+type Times = Vec<(String, Duration, &'static str)>;
+
+fn word(result: &anyhow::Result<()>) -> &'static str {
+    match result {
+        Ok(()) => "ok",
+        Err(_) => "FAILED",
+    }
+}
+
+/// Steps that run one after the other beside the others. What they print is shown when they have ended.
+enum Beside {
+    Waits(Vec<Step>),
+    Runs {
+        logs: Vec<Utf8PathBuf>,
+        thread: JoinHandle<Vec<(String, Duration, anyhow::Result<()>)>>,
+    },
+}
+
+impl Beside {
+    fn start(&mut self, repository: &Repository) -> anyhow::Result<()> {
+        let Self::Waits(steps) = self else {
+            return Ok(());
+        };
+        let folder = repository.target().join("ci");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make `{folder}`"))?;
+        let mut logs = Vec::new();
+        let mut commands = Vec::new();
+        for step in std::mem::take(steps) {
+            let Action::Cargo(line) = &step.action else {
+                bail!("step `{}` is no command of cargo", step.name);
+            };
+            let path = folder.join(format!("{}.log", step.name));
+            let log = File::create(&path).with_context(|| format!("cannot write `{path}`"))?;
+            let errors = log.try_clone().context("cannot share a log")?;
+            let mut command = cargo_line(repository, line);
+            // What they build in the target folder has a name of its own, too.
+            command.env("STAKEOUT_LANE", "beside");
+            command.stdin(Stdio::null()).stdout(log).stderr(errors);
+            say(format_args!("=== {} goes on beside", step.name));
+            commands.push((step.name, command));
+            logs.push(path);
+        }
+        let thread = thread::spawn(move || {
+            let timed = |(name, mut command): (String, Command)| {
+                let begin = Instant::now();
+                let result = run_program(&mut command);
+                (name, begin.elapsed(), result)
+            };
+            commands.into_iter().map(timed).collect()
+        });
+        *self = Self::Runs { logs, thread };
+        Ok(())
+    }
+
+    /// Waits for them, and shows what they printed. The first that failed is the error.
+    fn end(&mut self, times: &mut Times) -> anyhow::Result<()> {
+        let Self::Runs { logs, thread } = std::mem::replace(self, Self::Waits(Vec::new())) else {
+            return Ok(());
+        };
+        let results = thread
+            .join()
+            .map_err(|_| anyhow!("the steps beside panicked"))?;
+        let mut outcome = Ok(());
+        for ((name, time, result), log) in results.into_iter().zip(logs) {
+            say(format_args!("\n=== {name}, which went on beside"));
+            let text = fs::read(&log).with_context(|| format!("cannot read `{log}`"))?;
+            say(format_args!("{}", String::from_utf8_lossy(&text)));
+            times.push((name.clone(), time, word(&result)));
+            let failed = result.with_context(|| format!("step `{name}` failed"));
+            outcome = outcome.and(failed);
+        }
+        outcome
+    }
 }
 
 /// A cluster's programs, and helm for its bench, take ten minutes of two processors to make, once on a
@@ -126,18 +232,22 @@ impl Drop for Ahead {
     }
 }
 
+fn cargo_line(repository: &Repository, line: &str) -> Command {
+    let mut command = cargo();
+    command
+        .args(line.split(' ').skip(1))
+        .current_dir(&repository.root);
+    for name in FOREIGN {
+        command.env_remove(name);
+    }
+    command
+}
+
 fn perform(repository: &Repository, action: &Action) -> anyhow::Result<()> {
     match action {
         Action::Cargo(line) => {
             say(format_args!("$ {line}"));
-            let mut command = cargo();
-            command
-                .args(line.split(' ').skip(1))
-                .current_dir(&repository.root);
-            for name in FOREIGN {
-                command.env_remove(name);
-            }
-            run_program(&mut command)
+            run_program(&mut cargo_line(repository, line))
         }
         Action::Script(path) if !repository.root.join(path).exists() => {
             say(format_args!("skipped: `{path}` is absent"));
@@ -234,7 +344,7 @@ fn choose(steps: Vec<Step>, only: &[String], skip: &[String]) -> anyhow::Result<
         .collect())
 }
 
-fn table(times: &[(&str, Duration, &str)], planned: usize, total: Duration) -> String {
+fn table(times: &Times, planned: usize, total: Duration) -> String {
     let mut lines: Vec<String> = times
         .iter()
         .map(|(name, time, word)| format!("{name:<24} {:>8.1} s  {word}", time.as_secs_f64()))
@@ -288,8 +398,23 @@ mod tests {
     }
 
     #[test]
+    fn clusters_go_beside_engines() {
+        let parted = |suites: &[&str]| {
+            let suites: Vec<_> = suites.iter().map(|s| (*s).to_owned()).collect();
+            let (steps, beside) = part(steps(&suites));
+            let has = |name: &str| steps.iter().any(|step| step.name == name);
+            (has("e2e-kubernetes_faults"), beside.len())
+        };
+        assert_eq!(
+            parted(&["docker", "kubernetes", "kubernetes_faults"]),
+            (false, 2)
+        );
+        assert_eq!(parted(&["host", "kubernetes_faults"]), (true, 0));
+    }
+
+    #[test]
     fn the_table_tells_what_was_not_run() {
-        let times = [("fmt", Duration::from_millis(1500), "FAILED")];
+        let times = vec![("fmt".to_owned(), Duration::from_millis(1500), "FAILED")];
         assert!(table(&times, 3, Duration::from_secs(2)).ends_with("2.0 s  2 not run"));
     }
 }
