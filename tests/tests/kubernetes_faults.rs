@@ -567,7 +567,7 @@ fn a_node_that_is_lost_loses_no_camera() {
         now.len() == 2 && now.values().all(|node| node != lost)
     };
     let tolerated = wait_until(
-        Duration::from_secs(40),
+        Duration::from_secs(20),
         "the cameras are elsewhere",
         all_elsewhere,
     );
