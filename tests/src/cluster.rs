@@ -1,5 +1,6 @@
 //! A private cluster with one real node, and its own registry.
 
+use std::fs;
 use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -96,6 +97,23 @@ impl Cluster {
     #[track_caller]
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         self.part("kubectl", arguments)
+    }
+
+    /// The token of a new account, `default/robot`, with the roles that `rights` prints for it alone.
+    pub fn robot(&self, site: &Site) -> String {
+        let namespace = ["--namespace", "default"];
+        let kubectl = |words: &[&str]| self.kubectl(&[words, &namespace].concat());
+        kubectl(&["create", "serviceaccount", "robot"]);
+        self.grant_robot(site);
+        kubectl(&["create", "token", "robot"])
+    }
+
+    /// Gives that account its roles again.
+    pub fn grant_robot(&self, site: &Site) {
+        let roles = site.run(&["rights", "--role-for", "default:robot"]);
+        let file = site.folder().join("roles.json");
+        fs::write(&file, roles.expect(0).stdout).expect("the site's folder can be written");
+        self.kubectl(&["apply", "--filename", file.as_str()]);
     }
 
     /// What the cluster tells of one object, or of a list.

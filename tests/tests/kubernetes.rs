@@ -327,20 +327,7 @@ fn an_api_server_that_goes_away_is_waited_for(cluster: &Cluster) {
 
 fn the_roles_that_are_printed_are_enough_and_no_more(cluster: &Cluster) {
     let mut site = cluster.site("granted", DEMO);
-    cluster.kubectl(&[
-        "create",
-        "serviceaccount",
-        "robot",
-        "--namespace",
-        "default",
-    ]);
-    let roles = site
-        .run(&["rights", "--role-for", "default:robot"])
-        .expect(0);
-    let file = site.folder().join("roles.json");
-    fs::write(&file, roles.stdout).unwrap();
-    cluster.kubectl(&["apply", "--filename", file.as_str()]);
-    let token = cluster.kubectl(&["create", "token", "robot", "--namespace", "default"]);
+    let token = cluster.robot(&site);
     let kubeconfig = site.folder().join("kubeconfig");
     fs::copy(cluster.kubeconfig(), &kubeconfig).unwrap();
     let set = |words: &[&str]| {

@@ -448,21 +448,7 @@ fn rights_that_go_half_way_are_named(cluster: &Cluster) {
     // It never has a disk.
     let large = DEMO.replace("1GiB", "50GiB");
     let mut site = site(cluster, "granted", &large, None);
-    let kubectl = |words: &[&str]| cluster.kubectl(words);
-    kubectl(&[
-        "create",
-        "serviceaccount",
-        "robot",
-        "--namespace",
-        "default",
-    ]);
-    let roles = site
-        .run(&["rights", "--role-for", "default:robot"])
-        .expect(0);
-    let file = site.folder().join("roles.json");
-    fs::write(&file, roles.stdout).unwrap();
-    kubectl(&["apply", "--filename", file.as_str()]);
-    let token = kubectl(&["create", "token", "robot", "--namespace", "default"]);
+    let token = cluster.robot(&site);
     let proxy = ApiProxy::stand(cluster);
     site.set("KUBECONFIG", proxy.kubeconfig_of("robot", &token).as_str());
 
@@ -500,7 +486,7 @@ fn rights_that_go_half_way_are_named(cluster: &Cluster) {
         let said = told(&refused);
         assert!(said.contains("the right to patch "), "{refused:#?}");
         assert!(said.contains("is missing"), "{refused:#?}");
-        kubectl(&["apply", "--filename", file.as_str()]);
+        cluster.grant_robot(&site);
     }
     // While it waits for what it has made.
     proxy.inject(Rule::first(1_000, Fault::Ends(Duration::from_millis(500))).verbs(&["watch"]));
@@ -510,7 +496,7 @@ fn rights_that_go_half_way_are_named(cluster: &Cluster) {
     let (code, said) = run.end();
     assert_eq!(code, Some(9), "{said}");
     assert!(said.contains("the right to watch "), "{said}");
-    kubectl(&["apply", "--filename", file.as_str()]);
+    cluster.grant_robot(&site);
     proxy.forget();
     site.run(REMOVE).expect(0);
     assert_eq!(cluster.objects("granted"), Vec::<String>::new());

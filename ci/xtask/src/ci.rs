@@ -105,6 +105,9 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> anyhow::Res
     }
     let ended = beside.end(&mut times);
     outcome = outcome.and(ended);
+    if outcome.is_ok() && times.len() < planned {
+        outcome = Err(anyhow!("not every step was run"));
+    }
     drop(ahead);
     say(format_args!(
         "\n{}",
@@ -185,8 +188,12 @@ impl Beside {
 
     /// Waits for them, and shows what they printed. The first that failed is the error.
     fn end(&mut self, times: &mut Times) -> anyhow::Result<()> {
-        let Self::Runs { logs, thread } = std::mem::replace(self, Self::Waits(Vec::new())) else {
-            return Ok(());
+        let (logs, thread) = match std::mem::replace(self, Self::Waits(Vec::new())) {
+            Self::Runs { logs, thread } => (logs, thread),
+            waits @ Self::Waits(_) => {
+                *self = waits;
+                return Ok(());
+            }
         };
         let results = thread
             .join()
