@@ -163,8 +163,17 @@ impl Refusal {
         // A server whose store lost its leader says 500 and how long to wait.
         LATER.contains(&self.code)
             || (self.code >= 500 && self.retry_after.is_some())
+            || self.is_starting()
             // One of the same name is still being removed.
             || self.has_cause("NamespaceTerminating")
+    }
+
+    /// An API server that goes down or comes up asks itself, and nobody answers. A webhook that nobody
+    /// answers for is another matter.
+    fn is_starting(&self) -> bool {
+        self.code == 500
+            && self.message.contains("connect: connection refused")
+            && !self.message.contains("webhook")
     }
 
     /// Whoever asks has no right to what was asked; quotas and admission answer with the same code.
@@ -547,6 +556,21 @@ mod tests {
             .await;
             assert_eq!((answered.is_err(), tried.get()), (true, 1));
         }
+    }
+
+    #[test]
+    fn a_server_that_starts_is_waited_for_and_a_missing_webhook_is_not() {
+        let refused = |message: &str| Refusal {
+            code: 500,
+            message: message.to_owned(),
+            ..Refusal::default()
+        };
+        let itself = "Get \"https://10.0.0.1:6443/api/v1/namespaces/n\": dial tcp 10.0.0.1:6443: \
+            connect: connection refused";
+        assert!(refused(itself).later());
+        let webhook = "failed calling webhook \"a.b.c\": dial tcp 127.0.0.1:1: connect: \
+            connection refused";
+        assert!(!refused(webhook).later());
     }
 
     #[test]
