@@ -3,6 +3,8 @@
 //! One list of each kind brings all of it; what else a first installation has to know is asked for
 //! only then.
 
+mod settled;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
@@ -205,6 +207,9 @@ async fn look<'a>(
         site.read_items(connection, kind, &answer)?;
     }
     look_up(connection, wanted, &mut site).await?;
+    let unsettled = std::mem::take(&mut site.unsettled);
+    let (namespace, objects) = (wanted.namespace, &mut site.objects);
+    settled::look_closer(connection, namespace, wanted.site, unsettled, objects).await;
     let home = ObjectId::new(Kind::Namespace, wanted.namespace);
     let home = site.objects.get(&home);
     Ok(Look {
@@ -312,6 +317,8 @@ struct Site<'a> {
     texts: certificate::Texts,
     /// Addresses and names of load balancers.
     given: BTreeSet<String>,
+    /// Deployments that do not say that they are ready.
+    unsettled: BTreeMap<String, Deployment>,
 }
 
 impl<'a> Site<'a> {
@@ -324,6 +331,7 @@ impl<'a> Site<'a> {
             values: BTreeMap::new(),
             texts: BTreeMap::new(),
             given: BTreeSet::new(),
+            unsettled: BTreeMap::new(),
         }
     }
 
@@ -385,6 +393,12 @@ impl<'a> Site<'a> {
         }
         if fact.ownership == Ownership::Ours {
             self.keep(&id, object);
+            if kind == Kind::Deployment
+                && !fact.ready
+                && let Ok(deployment) = Deployment::deserialize(object)
+            {
+                self.unsettled.insert(id.name.clone(), deployment);
+            }
         }
         self.objects.insert(id, fact);
     }

@@ -1,8 +1,11 @@
 //! Whether Deployments run what was last said of them, and why not: plain functions of what was
 //! seen.
 //!
-//! A Deployment's own numbers are believed only once it has noticed its newest version, else the
-//! version before would count as rolled out.
+//! Pods are counted here: the controller of Deployments counts them, too, but of a thousand that
+//! start together it needs seconds to write down what it knows. Which pods are of the newest version
+//! is told as that controller tells it, by a ReplicaSet that has the Deployment's own template. Where
+//! pods do not suffice, a Deployment's own numbers are believed once it has noticed its newest
+//! version, else the version before would count as rolled out.
 
 mod object;
 
@@ -11,6 +14,7 @@ use std::time::Duration;
 
 use installer_engine::Probe;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use object::{Condition, ContainerStatus, Terminated};
 pub(crate) use object::{Deployment, Pod, ReplicaSet};
@@ -84,20 +88,26 @@ fn shorten(message: &str) -> String {
     }
 }
 
-/// By the Deployment's own word. `applied` is what the server answered when it was last said.
-pub(crate) fn rollout(deployment: &Deployment, applied: Option<&Applied>) -> State {
+/// What keeps anything that is seen from being of what was last said. `applied` is what the server
+/// answered then.
+fn unseen(deployment: &Deployment, applied: Option<&Applied>) -> Option<State> {
     let meta = &deployment.metadata;
     if meta.deletion_timestamp.is_some() {
-        return waiting("being removed");
+        return Some(waiting("being removed"));
     }
-    let generation = meta.generation.unwrap_or(0);
-    if let Some(applied) = applied
-        && (meta.uid.as_deref() != Some(&applied.uid) || generation < applied.generation)
-    {
-        return waiting("not seen yet");
+    let applied = applied?;
+    let seen = meta.uid.as_deref() == Some(&applied.uid)
+        && meta.generation.unwrap_or(0) >= applied.generation;
+    (!seen).then(|| waiting("not seen yet"))
+}
+
+/// By the Deployment's own word.
+pub(crate) fn rollout(deployment: &Deployment, applied: Option<&Applied>) -> State {
+    if let Some(state) = unseen(deployment, applied) {
+        return state;
     }
     let status = &deployment.status;
-    if status.observed_generation < generation {
+    if status.observed_generation < deployment.metadata.generation.unwrap_or(0) {
         return waiting("not noticed by the cluster yet");
     }
     let failed = status.conditions.iter().find(|condition| {
@@ -205,10 +215,70 @@ fn unwell(container: &ContainerStatus) -> Option<State> {
     }
 }
 
+/// Objects by the UID of who made them.
+struct Owned<'a> {
+    sets: HashMap<&'a str, Vec<&'a ReplicaSet>>,
+    pods: HashMap<&'a str, Vec<&'a Pod>>,
+}
+
+impl<'a> Owned<'a> {
+    fn new(picture: &'a Picture) -> Self {
+        let sets = picture.sets.values().map(|set| (&set.metadata, set));
+        let pods = picture.pods.values().map(|pod| (&pod.metadata, pod));
+        Self {
+            sets: by_owner(sets),
+            pods: by_owner(pods),
+        }
+    }
+
+    fn sets_of(&self, owner: &ObjectMeta) -> &[&'a ReplicaSet] {
+        of(&self.sets, owner)
+    }
+
+    fn pods_of(&self, owner: &ObjectMeta) -> &[&'a Pod] {
+        of(&self.pods, owner)
+    }
+
+    /// As many as are wanted are ready, and nothing of another version runs.
+    fn is_ready(&self, deployment: &Deployment) -> bool {
+        let spec = &deployment.spec;
+        let mut ready = 0;
+        for set in self.sets_of(&deployment.metadata) {
+            let pods = self.pods_of(&set.metadata);
+            if set.spec.template.is_same(spec.template) {
+                ready += pods.iter().filter(|pod| pod.is_ready()).count();
+            } else if pods.iter().any(|pod| !pod.has_ended()) {
+                return false;
+            }
+        }
+        // Who asks for more than a moment of readiness gets the controller's word for it.
+        let wanted = usize::try_from(spec.replicas.unwrap_or(1));
+        spec.min_ready_seconds == 0 && wanted.is_ok_and(|wanted| wanted > 0 && ready >= wanted)
+    }
+}
+
+fn by_owner<'a, T: 'a>(
+    objects: impl Iterator<Item = (&'a ObjectMeta, &'a T)>,
+) -> HashMap<&'a str, Vec<&'a T>> {
+    let mut owned: HashMap<&str, Vec<&T>> = HashMap::new();
+    for (meta, object) in objects {
+        for owner in meta.owner_references.iter().flatten() {
+            owned.entry(&owner.uid).or_default().push(object);
+        }
+    }
+    owned
+}
+
+fn of<'m, T>(owned: &'m HashMap<&str, Vec<T>>, owner: &ObjectMeta) -> &'m [T] {
+    let uid = owner.uid.as_deref();
+    uid.and_then(|uid| owned.get(uid))
+        .map_or(&[], Vec::as_slice)
+}
+
 /// The state of one, with its pods' words where they say more than the Deployment's.
 fn state_of(
     picture: &Picture,
-    pods: &HashMap<&str, Vec<&Pod>>,
+    owned: &Owned<'_>,
     name: &str,
     applied: Option<&Applied>,
     now: Timestamp,
@@ -216,6 +286,12 @@ fn state_of(
     let Some(deployment) = picture.deployments.get(name) else {
         return waiting("not there");
     };
+    if let Some(state) = unseen(deployment, applied) {
+        return state;
+    }
+    if owned.is_ready(deployment) {
+        return State::Ready;
+    }
     let state = rollout(deployment, applied);
     let State::Waiting(reason) = &state else {
         return state;
@@ -223,14 +299,23 @@ fn state_of(
     if reason.short != "starting" {
         return refused(deployment, now).unwrap_or(state);
     }
-    let newest = picture.sets.values().find(|set| set.is_newest(deployment));
+    let mut sets = owned.sets_of(&deployment.metadata).iter();
+    let newest = sets.find(|set| set.is_newest(deployment));
     // Other workloads than Deployments own their pods themselves.
     let owner = newest.map_or(&deployment.metadata, |set| &set.metadata);
-    let uid = owner.uid.as_deref();
-    let pods = uid.and_then(|uid| pods.get(uid)).into_iter().flatten();
+    let pods = owned.pods_of(owner).iter();
     pods.filter_map(|pod| trouble(pod, now))
         .min()
         .unwrap_or(state)
+}
+
+/// Those whose pods run what was last said of them.
+pub(crate) fn running(picture: &Picture) -> BTreeSet<&str> {
+    let owned = Owned::new(picture);
+    let deployments = picture.deployments.iter();
+    let running = deployments
+        .filter(|(_, deployment)| unseen(deployment, None).is_none() && owned.is_ready(deployment));
+    running.map(|(name, _)| name.as_str()).collect()
 }
 
 /// Whether all of these are ready; else what they lack, those with the same lack together.
@@ -240,18 +325,13 @@ pub(crate) fn judge(
     applied: &HashMap<String, Applied>,
     now: Timestamp,
 ) -> Probe {
-    let mut pods: HashMap<&str, Vec<&Pod>> = HashMap::new();
-    for pod in picture.pods.values() {
-        for owner in pod.metadata.owner_references.iter().flatten() {
-            pods.entry(&owner.uid).or_default().push(pod);
-        }
-    }
+    let owned = Owned::new(picture);
     let mut ready = 0_usize;
     let mut failed = false;
     // By how bad it is, then by what it is.
     let mut groups: BTreeMap<(bool, String), (String, Vec<&str>)> = BTreeMap::new();
     for name in names {
-        let state = state_of(picture, &pods, name, applied.get(name), now);
+        let state = state_of(picture, &owned, name, applied.get(name), now);
         let (helps, reason) = match state {
             State::Ready => {
                 ready += 1;

@@ -3,12 +3,14 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 /// Counts a Deployment's versions, at it and at its ReplicaSets.
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -56,9 +58,37 @@ pub(crate) struct Deployment {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct DeploymentSpec {
     pub(crate) replicas: Option<i64>,
+    pub(crate) min_ready_seconds: i64,
+    pub(crate) template: Template,
+}
+
+/// What pods are made from, as far as it takes to tell whether two are the same. The label by which
+/// the controller tells its ReplicaSets apart does not count: only their side has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Template(Option<u64>);
+
+impl Template {
+    pub(crate) fn is_same(self, other: Self) -> bool {
+        self.0.is_some() && self == other
+    }
+}
+
+impl<'de> Deserialize<'de> for Template {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut template = Value::deserialize(deserializer)?;
+        if let Some(labels) = template.pointer_mut("/metadata/labels")
+            && let Some(labels) = labels.as_object_mut()
+        {
+            labels.remove("pod-template-hash");
+        }
+        let mut hasher = DefaultHasher::new();
+        // Members are in order of their names.
+        template.to_string().hash(&mut hasher);
+        Ok(Self(Some(hasher.finish())))
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -86,6 +116,13 @@ pub(crate) struct Condition {
 pub(crate) struct ReplicaSet {
     #[serde(deserialize_with = "slim")]
     pub(crate) metadata: ObjectMeta,
+    pub(crate) spec: ReplicaSetSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ReplicaSetSpec {
+    pub(crate) template: Template,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -143,6 +180,20 @@ impl Terminated {
     pub(crate) fn words(&self) -> String {
         let (code, reason, message) = (self.exit_code, &self.reason, &self.message);
         format!("it ends with code {code} ({reason}) {message}")
+    }
+}
+
+impl Pod {
+    /// It lives and says that it is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        let says =
+            |condition: &Condition| condition.r#type == "Ready" && condition.status == "True";
+        self.metadata.deletion_timestamp.is_none() && self.status.conditions.iter().any(says)
+    }
+
+    /// It runs no more, or never will.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
     }
 }
 

@@ -267,3 +267,88 @@ fn pods_that_may_not_be_made_are_waited_for_only_so_long() {
         "{told}"
     );
 }
+
+/// A Deployment of this template, whose controller has written nothing down.
+fn uncounted(image: &str) -> Deployment {
+    let mut object = json!({
+        "metadata": { "name": "a", "uid": "d-a", "generation": 2 },
+        "spec": { "replicas": 1, "template": { "metadata": { "labels": { "of": "a" } } } },
+    });
+    object["spec"]["template"]["spec"]["image"] = json!(image);
+    serde_json::from_value(object).unwrap()
+}
+
+/// What its controller made of it.
+fn made(image: &str, pod: &Value) -> Picture {
+    let mut of_template = json!({
+        "metadata": {
+            "uid": image,
+            "ownerReferences": [
+                { "uid": "d-a", "name": "a", "kind": "Deployment", "apiVersion": "apps/v1" },
+            ],
+        },
+        "spec": { "template": { "metadata": {
+            "labels": { "of": "a", "pod-template-hash": "5f6d" },
+        } } },
+    });
+    of_template["spec"]["template"]["spec"]["image"] = json!(image);
+    let mut picture = Picture::default();
+    let set = serde_json::from_value(of_template).unwrap();
+    picture.sets.insert(image.to_owned(), set);
+    picture.pods.insert(image.to_owned(), self::pod(image, pod));
+    picture
+}
+
+#[test]
+fn pods_of_the_newest_template_count_before_their_controller_has_counted_them() {
+    let names = BTreeSet::from(["a".to_owned()]);
+    let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
+    let probe = |mut picture: Picture, generation| {
+        picture.deployments.insert("a".to_owned(), uncounted("new"));
+        let applied = Applied {
+            uid: "d-a".to_owned(),
+            generation,
+            ending: None,
+        };
+        let applied = HashMap::from([("a".to_owned(), applied)]);
+        judge(&picture, &names, &applied, now())
+    };
+    let is_met = |picture| probe(picture, 2) == Probe::Met;
+    assert!(is_met(made("new", &ready)));
+    assert!(!is_met(made("new", &json!({ "phase": "Running" }))));
+    assert!(!is_met(made("old", &ready)));
+    // It was said anew since, and what is seen is from before.
+    assert_ne!(probe(made("new", &ready), 3), Probe::Met);
+
+    let beside = |old: &Value| {
+        let mut picture = made("new", &ready);
+        let before = made("old", old);
+        picture.sets.extend(before.sets);
+        picture.pods.extend(before.pods);
+        picture
+    };
+    assert!(!is_met(beside(&json!({ "phase": "Running" }))));
+    assert!(is_met(beside(&json!({ "phase": "Failed" }))));
+
+    let mut ending = made("new", &ready);
+    let pod = ending.pods.get_mut("new").unwrap();
+    pod.metadata.deletion_timestamp =
+        serde_json::from_value(json!("2026-11-21T18:00:00Z")).unwrap();
+    assert!(!is_met(ending));
+}
+
+#[test]
+fn who_wants_none_or_a_while_of_readiness_gets_the_controllers_word() {
+    let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
+    let mut picture = made("new", &ready);
+    for change in [json!({ "replicas": 0 }), json!({ "minReadySeconds": 10 })] {
+        let mut deployment = uncounted("new");
+        let template = deployment.spec.template;
+        deployment.spec = serde_json::from_value(change).unwrap();
+        deployment.spec.template = template;
+        picture.deployments.insert("a".to_owned(), deployment);
+        assert_eq!(running(&picture), BTreeSet::new());
+    }
+    picture.deployments.insert("a".to_owned(), uncounted("new"));
+    assert_eq!(running(&picture), BTreeSet::from(["a"]));
+}
