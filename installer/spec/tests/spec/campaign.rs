@@ -155,9 +155,21 @@ fn lists(list: &[u8]) -> MemoryLists {
     MemoryLists([("cameras.csv".into(), list.to_vec())].into())
 }
 
+/// What no input may cost: a tenth of it is usual for the dearest, and work that grows with the
+/// square of the input would take minutes.
+const HOPELESS: Duration = Duration::from_secs(10);
+
+/// Of this thread: how long it waited while others computed does not count.
+fn processor_time() -> Duration {
+    let path = "/proc/thread-self/schedstat";
+    let text = std::fs::read_to_string(path).expect("Linux counts it");
+    let first = text.split(' ').next().expect("split gives one");
+    Duration::from_nanos(first.parse().expect("nanoseconds"))
+}
+
 /// Parses, and checks what must hold whatever the outcome.
 fn survive(text: &str, list: &[u8]) -> Result<bool, TestCaseError> {
-    let begin = Instant::now();
+    let begin = processor_time();
     let outcome = parse(
         &SourceFile {
             name: "stakeout.yaml",
@@ -165,11 +177,8 @@ fn survive(text: &str, list: &[u8]) -> Result<bool, TestCaseError> {
         },
         &lists(list),
     );
-    prop_assert!(
-        begin.elapsed() < Duration::from_secs(5),
-        "took {:?}",
-        begin.elapsed()
-    );
+    let spent = processor_time().saturating_sub(begin);
+    prop_assert!(spent < HOPELESS, "took {spent:?}");
     let (found, profile) = match outcome {
         Ok(parsed) => (parsed.warnings, Some(parsed.profile)),
         Err(found) => {
@@ -249,7 +258,7 @@ proptest! {
 
 /// Input as large as is read at all, made to cost the most.
 #[test]
-fn a_full_mebibyte_is_answered_in_time() {
+fn a_full_mebibyte_is_never_hopeless() {
     let fill = |head: &str, unit: &str, tail: &str| {
         let count = (1024 * 1024 - head.len() - tail.len()) / unit.len();
         format!("{head}{}{tail}", unit.repeat(count))
