@@ -1,13 +1,14 @@
 //! `ci`: every check and test, in order, up to the first failure.
 
-use std::fs::{self, File};
+mod lanes;
+
 use std::process::{Child, Command, Stdio};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
-use camino::{Utf8Path, Utf8PathBuf};
+use anyhow::{Context, bail};
+use camino::Utf8Path;
 
+use self::lanes::{Ran, SUITE, Suite};
 use crate::process::{cargo, run as run_program, say};
 use crate::repository::Repository;
 use crate::{bench, campaign, generate, prune, tidy};
@@ -39,6 +40,12 @@ struct Step {
     action: Action,
 }
 
+impl Step {
+    fn is_suite(&self) -> bool {
+        self.name.starts_with(SUITE)
+    }
+}
+
 enum Action {
     /// `cargo` and its arguments, separated by spaces.
     Cargo(String),
@@ -65,70 +72,71 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> anyhow::Res
     prune::prune(&repository.target(), prune::LARGEST)?;
     let begin = Instant::now();
     let mut times = Times::new();
-    let mut outcome = Ok(());
+    let outcome = perform_all(repository, &steps, &mut times);
+    say(format_args!(
+        "\n{}",
+        table(&times, steps.len(), begin.elapsed())
+    ));
+    outcome
+}
+
+/// One after the other, up to the first that fails; suites beside each other, where there are several.
+fn perform_all(repository: &Repository, steps: &[Step], times: &mut Times) -> anyhow::Result<()> {
+    let suites = steps.iter().filter(|step| step.is_suite()).count();
     let mut ahead = None;
-    let (steps, beside) = part(steps);
-    let planned = steps.len() + beside.len();
-    let mut beside = Beside::Waits(beside);
+    let mut lanes = (suites > 1).then(Vec::new);
     for (index, step) in steps.iter().enumerate() {
-        if step.name.starts_with(ENGINES) {
-            beside.start(repository)?;
-        } else if !step.name.starts_with(SUITES) {
-            outcome = beside.end(&mut times);
-            if outcome.is_err() {
-                break;
+        if let Some(waiting) = &mut lanes {
+            if let (true, Action::Cargo(line)) = (step.is_suite(), &step.action) {
+                waiting.push(Suite {
+                    name: step.name.clone(),
+                    command: cargo_line(repository, line),
+                });
+                continue;
             }
+            run_suites(repository, std::mem::take(waiting), times)?;
         }
         say(format_args!(
             "\n=== [{}/{}] {}",
             index + 1,
-            planned,
+            steps.len(),
             step.name
         ));
         let start = Instant::now();
         let result = perform(repository, &step.action);
         let time = start.elapsed();
-        let word = word(&result);
         say(format_args!(
-            "=== {}: {word} after {:.1} s",
+            "=== {}: {} after {:.1} s",
             step.name,
+            word(&result),
             time.as_secs_f64()
         ));
-        times.push((step.name.clone(), time, word));
-        if step.name == PARTS && planned > 1 {
+        times.push((step.name.clone(), time, word(&result)));
+        result.with_context(|| format!("step `{}` failed", step.name))?;
+        if step.name == PARTS && steps.len() > 1 {
             ahead = Ahead::start(repository);
         }
-        if let Err(error) = result {
-            outcome = Err(error.context(format!("step `{}` failed", step.name)));
-            break;
-        }
     }
-    let ended = beside.end(&mut times);
-    outcome = outcome.and(ended);
-    if outcome.is_ok() && times.len() < planned {
-        outcome = Err(anyhow!("not every step was run"));
-    }
+    let left = lanes.unwrap_or_default();
+    let outcome = run_suites(repository, left, times);
     drop(ahead);
-    say(format_args!(
-        "\n{}",
-        table(&times, planned, begin.elapsed())
-    ));
     outcome
 }
 
-/// Suites, those of container engines, and those of clusters.
-const SUITES: &str = "e2e-";
-const ENGINES: &str = "e2e-docker";
-const CLUSTERS: &str = "e2e-kubernetes";
-
-/// Takes out what goes on beside the rest: suites of clusters, where there are some of engines. Both
-/// mostly wait, and neither has anything that the other has.
-fn part(steps: Vec<Step>) -> (Vec<Step>, Vec<Step>) {
-    if !steps.iter().any(|step| step.name.starts_with(ENGINES)) {
-        return (steps, Vec::new());
+fn run_suites(
+    repository: &Repository,
+    suites: Vec<Suite>,
+    times: &mut Times,
+) -> anyhow::Result<()> {
+    if suites.is_empty() {
+        return Ok(());
     }
-    let is_alone = |step: &Step| !step.name.starts_with(CLUSTERS);
-    steps.into_iter().partition(is_alone)
+    let mut outcome = Ok(());
+    for Ran { name, time, result } in lanes::run_all(&repository.target().join("ci"), suites)? {
+        times.push((name.clone(), time, word(&result)));
+        outcome = outcome.and(result.with_context(|| format!("step `{name}` failed")));
+    }
+    outcome
 }
 
 /// How long each step took, and how it went in a word.
@@ -138,76 +146,6 @@ fn word(result: &anyhow::Result<()>) -> &'static str {
     match result {
         Ok(()) => "ok",
         Err(_) => "FAILED",
-    }
-}
-
-/// Steps that run one after the other beside the others. What they print is shown when they have ended.
-enum Beside {
-    Waits(Vec<Step>),
-    Runs {
-        logs: Vec<Utf8PathBuf>,
-        thread: JoinHandle<Vec<(String, Duration, anyhow::Result<()>)>>,
-    },
-}
-
-impl Beside {
-    fn start(&mut self, repository: &Repository) -> anyhow::Result<()> {
-        let Self::Waits(steps) = self else {
-            return Ok(());
-        };
-        let folder = repository.target().join("ci");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make `{folder}`"))?;
-        let mut logs = Vec::new();
-        let mut commands = Vec::new();
-        for step in std::mem::take(steps) {
-            let Action::Cargo(line) = &step.action else {
-                bail!("step `{}` is no command of cargo", step.name);
-            };
-            let path = folder.join(format!("{}.log", step.name));
-            let log = File::create(&path).with_context(|| format!("cannot write `{path}`"))?;
-            let errors = log.try_clone().context("cannot share a log")?;
-            let mut command = cargo_line(repository, line);
-            // What they build in the target folder has a name of its own, too.
-            command.env("STAKEOUT_LANE", "beside");
-            command.stdin(Stdio::null()).stdout(log).stderr(errors);
-            say(format_args!("=== {} goes on beside", step.name));
-            commands.push((step.name, command));
-            logs.push(path);
-        }
-        let thread = thread::spawn(move || {
-            let timed = |(name, mut command): (String, Command)| {
-                let begin = Instant::now();
-                let result = run_program(&mut command);
-                (name, begin.elapsed(), result)
-            };
-            commands.into_iter().map(timed).collect()
-        });
-        *self = Self::Runs { logs, thread };
-        Ok(())
-    }
-
-    /// Waits for them, and shows what they printed. The first that failed is the error.
-    fn end(&mut self, times: &mut Times) -> anyhow::Result<()> {
-        let (logs, thread) = match std::mem::replace(self, Self::Waits(Vec::new())) {
-            Self::Runs { logs, thread } => (logs, thread),
-            waits @ Self::Waits(_) => {
-                *self = waits;
-                return Ok(());
-            }
-        };
-        let results = thread
-            .join()
-            .map_err(|_| anyhow!("the steps beside panicked"))?;
-        let mut outcome = Ok(());
-        for ((name, time, result), log) in results.into_iter().zip(logs) {
-            say(format_args!("\n=== {name}, which went on beside"));
-            let text = fs::read(&log).with_context(|| format!("cannot read `{log}`"))?;
-            say(format_args!("{}", String::from_utf8_lossy(&text)));
-            times.push((name.clone(), time, word(&result)));
-            let failed = result.with_context(|| format!("step `{name}` failed"));
-            outcome = outcome.and(failed);
-        }
-        outcome
     }
 }
 
@@ -298,9 +236,8 @@ fn steps(suites: &[String]) -> Vec<Step> {
         ));
     }
     for suite in suites.iter().filter(|suite| *suite != GOLDEN) {
-        // One after the other: installations on one machine share ports and the two cores.
         steps.push(cargo(
-            &format!("e2e-{suite}"),
+            &format!("{SUITE}{suite}"),
             &format!("cargo test -p e2e --locked --test {suite} -- --nocapture --test-threads=1"),
         ));
     }
@@ -334,7 +271,7 @@ fn suites(root: &Utf8Path) -> anyhow::Result<Vec<String>> {
 fn choose(steps: Vec<Step>, only: &[String], skip: &[String]) -> anyhow::Result<Vec<Step>> {
     let named = |step: &Step, list: &[String]| {
         list.iter()
-            .any(|name| *name == step.name || name == "e2e" && step.name.starts_with("e2e-"))
+            .any(|name| *name == step.name || name == "e2e" && step.is_suite())
     };
     for name in only.iter().chain(skip) {
         if !steps
@@ -402,21 +339,6 @@ mod tests {
             error.contains("no step `frob`") && error.contains("e2e-host"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn clusters_go_beside_engines() {
-        let parted = |suites: &[&str]| {
-            let suites: Vec<_> = suites.iter().map(|s| (*s).to_owned()).collect();
-            let (steps, beside) = part(steps(&suites));
-            let has = |name: &str| steps.iter().any(|step| step.name == name);
-            (has("e2e-kubernetes_faults"), beside.len())
-        };
-        assert_eq!(
-            parted(&["docker", "kubernetes", "kubernetes_faults"]),
-            (false, 2)
-        );
-        assert_eq!(parted(&["host", "kubernetes_faults"]), (true, 0));
     }
 
     #[test]
