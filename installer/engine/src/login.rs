@@ -7,7 +7,8 @@ use std::fs;
 use camino::Utf8Path;
 use installer_render::{chart_secret, login_key, login_variable};
 use installer_spec::{
-    Broker, Camera, Catalogue, Credentials, Database, EventSink, Login, Profile, Provider, Source,
+    Broker, Camera, Catalogue, Credentials, Database, EventSink, Login, Profile, Provider,
+    S3Identity, Source,
 };
 
 /// By camera name, or by the path of `credentials` in the profile ([`login_key`]): the login, or
@@ -28,7 +29,10 @@ pub fn resolve_logins(
         }
     }
     let storage = match &profile.storage.provider {
-        Provider::S3(s3) => Some(("s3-access-key".to_owned(), &s3.credentials)),
+        Provider::S3(s3) => match &s3.identity {
+            S3Identity::Keys(credentials) => Some(("s3-access-key".to_owned(), credentials)),
+            S3Identity::Platform => None,
+        },
         Provider::Filesystem | Provider::Minio => None,
     };
     let events = profile

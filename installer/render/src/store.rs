@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use installer_spec::{Broker, Catalogue, Database, EventSink, Keeper, Profile, Provider};
+use installer_spec::{
+    Broker, Catalogue, Database, EventSink, Keeper, Profile, Provider, S3Identity,
+};
 use url::Url;
 use vault_api::{AmqpConfig, CatalogueConfig, MqttConfig, ProviderConfig, WebhookConfig};
 
@@ -117,7 +119,9 @@ pub(crate) fn store_secrets(profile: &Profile) -> BTreeMap<String, SecretOrigin>
             }
         }
     }
-    if let Provider::S3(_) = profile.storage.provider {
+    if let Provider::S3(s3) = &profile.storage.provider
+        && let S3Identity::Keys(_) = s3.identity
+    {
         add("s3-access-key", SecretOrigin::LoginUser);
         add("s3-secret-key", SecretOrigin::LoginPassword);
     }
@@ -167,8 +171,10 @@ pub(crate) fn provider(place: &impl Placement) -> ProviderConfig {
             region: REGION.to_owned(),
             bucket: BUCKET.to_owned(),
             prefix: None,
-            access_key_file: place.secret("minio-root-user"),
-            secret_key_file: place.secret("minio-root-password"),
+            identity: vault_api::S3Identity::Keys {
+                access_key_file: place.secret("minio-root-user"),
+                secret_key_file: place.secret("minio-root-password"),
+            },
             ca_file: place.trust(),
             path_style: true,
             create_bucket: true,
@@ -180,8 +186,13 @@ pub(crate) fn provider(place: &impl Placement) -> ProviderConfig {
             prefix: s3.prefix.clone(),
             // Stores other than Amazon's seldom have a host for each bucket.
             path_style: s3.endpoint.is_some(),
-            access_key_file: place.secret("s3-access-key"),
-            secret_key_file: place.secret("s3-secret-key"),
+            identity: match s3.identity {
+                S3Identity::Keys(_) => vault_api::S3Identity::Keys {
+                    access_key_file: place.secret("s3-access-key"),
+                    secret_key_file: place.secret("s3-secret-key"),
+                },
+                S3Identity::Platform => vault_api::S3Identity::Platform,
+            },
             ca_file: None,
             create_bucket: false,
         },

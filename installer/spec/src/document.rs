@@ -9,7 +9,8 @@ use crate::access::AccessDocument;
 use crate::charts::ChartDocument;
 use crate::profile::{
     Broker, Buffer, Camera, Catalogue, Credentials, Database, EventSink, Isolation, Keeper,
-    Monitoring, Profile, Provider, Record, Source, Storage, TargetChoice, TestSource, When,
+    Monitoring, Profile, Provider, Record, S3Identity, Source, Storage, TargetChoice, TestSource,
+    When,
 };
 use crate::units::{format_bytes, format_duration};
 
@@ -307,10 +308,22 @@ struct S3Document {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1))]
     prefix: Option<String>,
-    /// The access key as user, the secret key as password.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The access key as user, the secret key as password; or `identity`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "CredentialsDocument")]
     credentials: Option<CredentialsDocument>,
+    /// The vault asks as whoever its platform says that it is, and there is no key: a role of its
+    /// service account, EKS Pod Identity, or an instance's role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "IdentityWord")]
+    identity: Option<IdentityWord>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum IdentityWord {
+    Platform,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -529,7 +542,11 @@ impl From<&Storage> for StorageDocument {
                 region: Some(s3.region.clone()),
                 bucket: s3.bucket.clone(),
                 prefix: s3.prefix.clone(),
-                credentials: credentials_document(&s3.credentials),
+                credentials: match &s3.identity {
+                    S3Identity::Keys(credentials) => credentials_document(credentials),
+                    S3Identity::Platform => None,
+                },
+                identity: (s3.identity == S3Identity::Platform).then_some(IdentityWord::Platform),
             }),
         }
     }

@@ -68,6 +68,7 @@ pub(crate) const STORAGE: Keys = Keys {
         "bucket",
         "prefix",
         "credentials",
+        "identity",
     ],
     later: &[],
 };

@@ -188,8 +188,16 @@ pub struct S3 {
     pub bucket: String,
     /// Put before every key.
     pub prefix: Option<String>,
+    pub identity: S3Identity,
+}
+
+/// Who asks an object store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum S3Identity {
     /// User is the access key, password the secret key.
-    pub credentials: Credentials,
+    Keys(Credentials),
+    /// Whoever the platform says that the vault is; there is no key.
+    Platform,
 }
 
 /// Where the vault notes what there is.

@@ -104,8 +104,7 @@ pub enum ProviderConfig {
         /// Put before every key, with a `/` in between.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prefix: Option<String>,
-        access_key_file: Utf8PathBuf,
-        secret_key_file: Utf8PathBuf,
+        identity: S3Identity,
         /// PEM of the roots of a private authority; those of the system if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ca_file: Option<Utf8PathBuf>,
@@ -116,6 +115,20 @@ pub enum ProviderConfig {
         #[serde(default)]
         create_bucket: bool,
     },
+}
+
+/// Who asks a bucket's server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum S3Identity {
+    /// Whoever has these keys.
+    Keys {
+        access_key_file: Utf8PathBuf,
+        secret_key_file: Utf8PathBuf,
+    },
+    /// Whoever the platform says that this process is: EKS by a role of its service account or by
+    /// Pod Identity, ECS, or an instance of EC2. There is no key anywhere.
+    Platform,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

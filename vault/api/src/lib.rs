@@ -18,7 +18,7 @@ mod config;
 
 pub use config::{
     AccountConfig, AmqpConfig, CatalogueConfig, ConfigError, Identity, MqttConfig, ProviderConfig,
-    PublicConfig, Retention, TlsConfig, VaultConfig, WebhookConfig, read_config,
+    PublicConfig, Retention, S3Identity, TlsConfig, VaultConfig, WebhookConfig, read_config,
 };
 
 use serde::{Deserialize, Serialize};

@@ -293,7 +293,7 @@ mod tests {
     fn every_kind_of_part_is_judged() {
         let s3 = |patch: &[(&str, &str)]| {
             let mut s3 = serde_json::json!({"region": "r", "bucket": "site-7",
-                "access_key_file": "/k", "secret_key_file": "/k"});
+                "identity": {"keys": {"access_key_file": "/k", "secret_key_file": "/k"}}});
             for (name, value) in patch {
                 s3[name] = (*value).into();
             }

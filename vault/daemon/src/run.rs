@@ -12,12 +12,14 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
-use vault_api::{CatalogueConfig, Identity, ProviderConfig, VaultConfig, read_config};
+use vault_api::{CatalogueConfig, Identity, ProviderConfig, S3Identity, VaultConfig, read_config};
 use vault_catalogue::{
     Catalogue, CatalogueError, MongoCatalogue, MongoLogin, MongoSettings, SqliteCatalogue,
 };
 use vault_http::{Keys, Policy, Vault, now_ms, retain, router};
-use vault_storage::{FilesystemProvider, Provider, S3Provider, S3Settings};
+use vault_storage::{
+    self as storage, FilesystemProvider, Platform, Provider, S3Provider, S3Settings,
+};
 
 use crate::integrations::Integrations;
 use crate::judge::judge;
@@ -140,8 +142,7 @@ pub(crate) fn open(config: &VaultConfig) -> anyhow::Result<(Arc<dyn Catalogue>, 
             region,
             bucket,
             prefix,
-            access_key_file,
-            secret_key_file,
+            identity,
             ca_file,
             path_style,
             create_bucket: _,
@@ -151,8 +152,7 @@ pub(crate) fn open(config: &VaultConfig) -> anyhow::Result<(Arc<dyn Catalogue>, 
                 region: region.clone(),
                 bucket: bucket.clone(),
                 prefix: prefix.clone(),
-                access_key: read_name(access_key_file)?,
-                secret_key: read_secret(secret_key_file)?,
+                identity: read_identity(identity)?,
                 roots: ca_file.as_deref().map(read_roots).transpose()?,
                 path_style: *path_style,
             };
@@ -160,6 +160,22 @@ pub(crate) fn open(config: &VaultConfig) -> anyhow::Result<(Arc<dyn Catalogue>, 
         }
     };
     Ok((catalogue, provider))
+}
+
+fn read_identity(identity: &S3Identity) -> anyhow::Result<storage::S3Identity> {
+    Ok(match identity {
+        S3Identity::Keys {
+            access_key_file,
+            secret_key_file,
+        } => storage::S3Identity::Keys {
+            access_key: read_name(access_key_file)?,
+            secret_key: read_secret(secret_key_file)?,
+        },
+        S3Identity::Platform => {
+            let platform = Platform::of_environment(|name| std::env::var(name).ok())?;
+            storage::S3Identity::Platform(platform)
+        }
+    })
 }
 
 /// Proves that a server of objects can be used. A bucket is only made for a catalogue that knows

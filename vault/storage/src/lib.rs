@@ -14,4 +14,4 @@ pub use filesystem::FilesystemProvider;
 pub use name::{RecordingName, is_file_name};
 pub use object::{DiskSpace, Object, StorageError, StoredObject};
 pub use provider::Provider;
-pub use s3::{RemoteError, S3Provider, S3Settings};
+pub use s3::{Platform, PlatformError, RemoteError, S3Identity, S3Provider, S3Settings};

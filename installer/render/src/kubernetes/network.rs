@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use installer_spec::{Broker, Camera, Catalogue, Database, EventSink, Profile, Provider, Source};
+use installer_spec::{
+    Broker, Camera, Catalogue, Database, EventSink, Profile, Provider, S3Identity, Source,
+};
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
     NetworkPolicyPort, NetworkPolicySpec,
@@ -19,6 +21,8 @@ use crate::docker::{CAMERA_PORT, Container, VAULT_PORT};
 use crate::stores;
 
 const DNS_PORT: u16 = 53;
+/// Where EKS Pod Identity's agent answers on every node ("Amazon EKS User Guide").
+const POD_IDENTITY: &str = "169.254.170.23";
 /// Where node-local caches of names listen.
 const LINK_LOCAL: &str = "169.254.0.0/16";
 /// A host that is named, not numbered, may be anywhere.
@@ -155,6 +159,12 @@ fn outside(profile: &Profile) -> Vec<NetworkPolicyEgressRule> {
             Some(url) => to_url(url),
             None => to(anywhere(), 443),
         });
+        if s3.identity == S3Identity::Platform {
+            // Who lends the role, and the agent beside the pods of EKS. The metadata service of the
+            // node stays shut: it would lend the node's own.
+            rules.push(to(anywhere(), 443));
+            rules.push(to(host_peers(POD_IDENTITY), 80));
+        }
     }
     if let Catalogue::Mongodb(Database::External { address, .. }) = &profile.catalogue {
         for host in &address.hosts {

@@ -3,7 +3,8 @@
 use url::Url;
 
 use super::{Checker, Fields, join};
-use crate::profile::{Provider, S3};
+use crate::keys::Words;
+use crate::profile::{Provider, S3, S3Identity};
 use crate::tree::Node;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +14,20 @@ pub(super) enum ProviderWord {
     S3,
 }
 
-const S3_KEYS: [&str; 5] = ["endpoint", "region", "bucket", "prefix", "credentials"];
+const S3_KEYS: [&str; 6] = [
+    "endpoint",
+    "region",
+    "bucket",
+    "prefix",
+    "credentials",
+    "identity",
+];
+
+/// Who may ask without keys.
+const IDENTITIES: Words<()> = Words {
+    known: &[("platform", ())],
+    later: &[],
+};
 
 /// What stores that know no regions answer to.
 const USUAL_REGION: &str = "us-east-1";
@@ -53,17 +67,10 @@ impl Checker<'_> {
         let region = fields.get("region").map(|node| self.region(node));
         let bucket = fields.get("bucket").map(|node| self.bucket(node));
         let prefix = fields.get("prefix").map(|node| self.prefix(node));
-        let credentials = fields
-            .get("credentials")
-            .map(|node| self.credentials(node, "storage.credentials"));
+        let identity = self.identity(fields);
         if !fields.has("bucket") {
             let help = "name the bucket, for example `bucket: footage`";
             self.missing(at, "storage", "bucket", help);
-        }
-        if !fields.has("credentials") {
-            let help = "write `credentials: { file: PATH }`: the access key in the first line, the \
-                        secret key in the second";
-            self.missing(at, "storage", "credentials", help);
         }
         if !fields.has("region") && !fields.has("endpoint") {
             let help = "write `region: NAME` for Amazon S3, or the store's `endpoint`";
@@ -74,8 +81,35 @@ impl Checker<'_> {
             region: region.unwrap_or_else(|| Some(USUAL_REGION.to_owned()))?,
             bucket: bucket??,
             prefix: prefix.map_or(Some(None), |p| p.map(Some))?,
-            credentials: credentials??,
+            identity: identity?,
         })
+    }
+
+    fn identity(&mut self, fields: &Fields<'_>) -> Option<S3Identity> {
+        const PATH: &str = "storage.identity";
+        let credentials = fields
+            .get("credentials")
+            .map(|node| self.credentials(node, "storage.credentials"));
+        let platform = fields
+            .get("identity")
+            .map(|node| self.word(node, PATH, IDENTITIES));
+        match (credentials, platform) {
+            (Some(_), Some(_)) => {
+                let message = "a bucket is asked with keys or as the platform's identity, not both";
+                let help = "take `credentials` or `identity` out";
+                self.error(fields.key_place("identity"), PATH, message, help);
+                None
+            }
+            (Some(credentials), None) => credentials.map(S3Identity::Keys),
+            (None, Some(word)) => word.map(|()| S3Identity::Platform),
+            (None, None) => {
+                let help = "write `credentials: { file: PATH }`: the access key in the first line, \
+                            the secret key in the second; or `identity: platform` where the \
+                            platform says who the vault is, as EKS does";
+                self.missing(fields.key_place("provider"), "storage", "credentials", help);
+                None
+            }
+        }
     }
 
     fn endpoint(&mut self, node: &Node) -> Option<Url> {

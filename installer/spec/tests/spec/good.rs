@@ -6,8 +6,8 @@ use crate::files::{Folder, message};
 use installer_spec::{
     Access, AccessTls, Acme, Agents, Broker, Buffer, Camera, Catalogue, ClusterAccess, Credentials,
     Database, EventSink, Exposure, Isolation, Issuer, IssuerKind, Keeper, Login, MemoryLists,
-    MongoAddress, Monitoring, Parsed, Profile, Provider, Record, S3, Source, SourceFile, Storage,
-    TargetChoice, TestSource, When, parse, to_yaml,
+    MongoAddress, Monitoring, Parsed, Profile, Provider, Record, S3, S3Identity, Source,
+    SourceFile, Storage, TargetChoice, TestSource, When, parse, to_yaml,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -225,7 +225,7 @@ fn stores_are_deployed_or_named() {
         region: "us-east-1".to_owned(),
         bucket: "footage".to_owned(),
         prefix: None,
-        credentials: Credentials::Environment("S3".to_owned()),
+        identity: S3Identity::Keys(Credentials::Environment("S3".to_owned())),
     };
     assert_eq!(storage.provider, Provider::S3(Box::new(wanted)));
     let mqtt = EventSink::Mqtt {
@@ -543,18 +543,21 @@ fn any_provider() -> impl Strategy<Value = Provider> {
         "[a-z]{2}-[a-z]{4}-[1-9]",
         "[a-z0-9][a-z0-9-]{1,10}[a-z0-9]",
         proptest::option::of("[a-zA-Z0-9 _-]{1,8}(/[a-z]{1,4})?"),
-        any_credentials(),
+        prop_oneof![
+            any_credentials().prop_map(S3Identity::Keys),
+            Just(S3Identity::Platform),
+        ],
     );
     prop_oneof![
         Just(Provider::Filesystem),
         Just(Provider::Minio),
-        s3.prop_map(|(endpoint, region, bucket, prefix, credentials)| {
+        s3.prop_map(|(endpoint, region, bucket, prefix, identity)| {
             Provider::S3(Box::new(S3 {
                 endpoint,
                 region,
                 bucket,
                 prefix,
-                credentials,
+                identity,
             }))
         }),
     ]

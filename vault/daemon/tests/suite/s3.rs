@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use vault_api::{Event, Page, Problem, ProviderConfig, Stored, Usage, header};
+use vault_api::{Event, Page, Problem, ProviderConfig, S3Identity, Stored, Usage, header};
 use vault_testkit::{Files, Minio};
 
 use crate::support::{SECRET, Vault, name};
@@ -15,8 +15,10 @@ fn on_bucket(minio: &Minio, bucket: &str) -> Vault {
         region: "us-east-1".to_owned(),
         bucket: bucket.to_owned(),
         prefix: Some("sites/one".to_owned()),
-        access_key_file: vault.secret("s3-user", Minio::USER),
-        secret_key_file: vault.secret("s3-password", Minio::PASSWORD),
+        identity: S3Identity::Keys {
+            access_key_file: vault.secret("s3-user", Minio::USER),
+            secret_key_file: vault.secret("s3-password", Minio::PASSWORD),
+        },
         ca_file: None,
         path_style: true,
         create_bucket: true,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use http::Method;
-use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use reqwest::Client;
 use url::Url;
@@ -30,7 +30,9 @@ pub enum RemoteError {
     NoBucket { bucket: String },
     #[error("the access key or the secret key of bucket `{bucket}` is wrong ({code})")]
     Keys { bucket: String, code: String },
-    #[error("the keys of bucket `{bucket}` do not allow it ({code})")]
+    #[error("the platform does not lend its identity")]
+    Identity(#[source] object_store::Error),
+    #[error("who asks bucket `{bucket}` is not allowed to ({code})")]
     Denied { bucket: String, code: String },
     #[error("the server has no room left")]
     Full,
@@ -59,27 +61,21 @@ pub(super) struct Bucket {
     url: Url,
     name: String,
     region: String,
-    access_key: String,
-    secret_key: Hidden,
-}
-
-struct Hidden(String);
-
-impl std::fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
+    credentials: AwsCredentialProvider,
 }
 
 impl Bucket {
-    pub(super) fn new(settings: &S3Settings, client: Client) -> Self {
+    pub(super) fn new(
+        settings: &S3Settings,
+        client: Client,
+        credentials: AwsCredentialProvider,
+    ) -> Self {
         Self {
             client,
             url: settings.bucket_url(),
             name: settings.bucket.clone(),
             region: settings.region.clone(),
-            access_key: settings.access_key.clone(),
-            secret_key: Hidden(settings.secret_key.clone()),
+            credentials,
         }
     }
 
@@ -137,11 +133,8 @@ impl Bucket {
             .as_str()
             .parse()
             .expect("invariant: a URL is an address for HTTP");
-        let credential = AwsCredential {
-            key_id: self.access_key.clone(),
-            secret_key: self.secret_key.0.clone(),
-            token: None,
-        };
+        let credential = self.credentials.get_credential().await;
+        let credential = credential.map_err(RemoteError::Identity)?;
         AwsAuthorizer::new(&credential, "s3", &self.region)
             .try_authorize(&mut request, None)
             .map_err(RemoteError::Request)?;
@@ -167,7 +160,7 @@ impl Bucket {
     }
 
     /// Gives an answer of S3 its name (Amazon S3 API Reference, "Error Responses").
-    fn named(&self, status: u16, code: &str) -> RemoteError {
+    pub(super) fn named(&self, status: u16, code: &str) -> RemoteError {
         let (bucket, code) = (self.name.clone(), code.to_owned());
         match code.as_str() {
             "NoSuchBucket" => RemoteError::NoBucket { bucket },

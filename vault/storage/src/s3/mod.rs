@@ -4,6 +4,7 @@
 //! ones in parts, each of which the server checks by its SHA-256.
 
 mod bucket;
+mod identity;
 mod put;
 
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ use crate::name::is_file_name;
 use crate::object::{Object, StorageError};
 use bucket::Bucket;
 pub use bucket::RemoteError;
+pub use identity::{Platform, PlatformError, S3Identity};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// A server that sends nothing for this long is gone.
@@ -45,8 +47,7 @@ pub struct S3Settings {
     pub region: String,
     pub bucket: String,
     pub prefix: Option<String>,
-    pub access_key: String,
-    pub secret_key: String,
+    pub identity: S3Identity,
     /// PEM of the roots to trust instead of the system's.
     pub roots: Option<Vec<u8>>,
     /// `https://HOST/BUCKET/KEY` instead of `https://BUCKET.HOST/KEY`.
@@ -123,26 +124,28 @@ impl S3Provider {
             max_retries: 6,
             retry_timeout: RETRY,
         };
-        let store = AmazonS3Builder::new()
+        let builder = AmazonS3Builder::new()
             .with_region(&settings.region)
             .with_bucket_name(&settings.bucket)
             // Given whole, in either style.
             .with_virtual_hosted_style_request(true)
             .with_endpoint(url.as_str().trim_end_matches('/'))
             .with_allow_http(true)
-            .with_access_key_id(&settings.access_key)
-            .with_secret_access_key(&settings.secret_key)
             .with_checksum_algorithm(Checksum::SHA256)
             // Not every server knows how to delete many at once.
             .with_disable_bulk_delete(true)
             .with_retry(retry)
-            .with_http_connector(Ready(client.clone()))
-            .build()
-            .map_err(|error| failed(RemoteError::Request(error)))?;
+            .with_http_connector(Ready(client.clone()));
+        let store = settings.identity.give_to(builder).build();
+        let store = store.map_err(|error| failed(RemoteError::Request(error)))?;
         let prefix = settings.prefix.as_ref().map(|prefix| format!("{prefix}/"));
         Ok(Self {
+            bucket: Arc::new(Bucket::new(
+                settings,
+                client,
+                Arc::clone(store.credentials()),
+            )),
             store: Arc::new(store),
-            bucket: Arc::new(Bucket::new(settings, client)),
             name: settings.bucket.clone(),
             prefix: prefix.unwrap_or_default(),
             taken: Mutex::default(),
@@ -344,6 +347,10 @@ async fn explain(bucket: &Bucket, prefix: &str, error: Error) -> RemoteError {
         return RemoteError::Full;
     }
     match bucket.probe(prefix).await {
+        // It may be listed, and not all else done in it.
+        Ok(()) if matches!(error, Error::PermissionDenied { .. }) => {
+            bucket.named(403, "AccessDenied")
+        }
         Ok(()) => RemoteError::Request(error),
         Err(cause) => cause,
     }

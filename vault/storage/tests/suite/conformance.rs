@@ -50,7 +50,7 @@ fn large() -> Vec<u8> {
     (0..3_000_000u32).flat_map(u32::to_le_bytes).collect()
 }
 
-async fn conforms(provider: Provider) {
+pub(crate) async fn conforms(provider: Provider) {
     let (small, large) = (b"footage".to_vec(), large());
     let (one, two) = (format!("a/{NAME}"), "b/large.mp4");
     provider.probe().await.unwrap();

@@ -6,11 +6,12 @@
 )]
 
 mod conformance;
+mod identity;
 mod s3;
 
 use std::sync::LazyLock;
 
-use vault_storage::S3Settings;
+use vault_storage::{S3Identity, S3Settings};
 use vault_testkit::Minio;
 
 /// One server for all tests; each has a bucket of its own.
@@ -24,8 +25,10 @@ fn settings(minio: &Minio, bucket: &str, prefix: Option<&str>) -> S3Settings {
         region: "us-east-1".to_owned(),
         bucket: bucket.to_owned(),
         prefix: prefix.map(str::to_owned),
-        access_key: Minio::USER.to_owned(),
-        secret_key: Minio::PASSWORD.to_owned(),
+        identity: S3Identity::Keys {
+            access_key: Minio::USER.to_owned(),
+            secret_key: Minio::PASSWORD.to_owned(),
+        },
         roots: None,
         path_style: true,
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use vault_storage::{Provider, RemoteError, S3Provider, S3Settings, StorageError};
+use vault_storage::{Provider, RemoteError, S3Identity, S3Provider, S3Settings, StorageError};
 use vault_testkit::{Files, Minio};
 
 use crate::{SHARED, settings};
@@ -45,12 +45,16 @@ async fn what_keeps_a_bucket_from_being_used_is_named() {
         .prepare(true)
         .await
         .unwrap();
-    wrong.secret_key = "wrong-0123456789abcdef".into();
+    let keys = |access_key: &str| S3Identity::Keys {
+        access_key: access_key.to_owned(),
+        secret_key: "wrong-0123456789abcdef".to_owned(),
+    };
+    wrong.identity = keys(Minio::USER);
     let (said, kind) = refused(&wrong).await;
     assert!(said.contains("wrong (SignatureDoesNotMatch)"), "{said}");
     assert!(!said.contains("0123456789abcdef"), "{said}");
     assert!(matches!(kind, RemoteError::Keys { .. }));
-    wrong.access_key = "nobody".into();
+    wrong.identity = keys("nobody");
     let (said, _) = refused(&wrong).await;
     assert!(said.contains("wrong (InvalidAccessKeyId)"), "{said}");
 }
