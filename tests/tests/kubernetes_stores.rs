@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use e2e::Site;
 use e2e::cluster::Cluster;
 use e2e::shipped::run;
-use e2e::Site;
 use lapin::options::BasicGetOptions;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::{AMQPUri, AMQPUserInfo};
@@ -99,7 +99,8 @@ impl Full {
     fn versions(&self) -> BTreeMap<String, String> {
         let kinds = "serviceaccounts,networkpolicies,secrets,configmaps,services,resourcequotas";
         let all = self.items(kinds).into_iter();
-        let mut versions: BTreeMap<_, _> = all.map(|one| version(&one, "resourceVersion")).collect();
+        let mut versions: BTreeMap<_, _> =
+            all.map(|one| version(&one, "resourceVersion")).collect();
         // Of these the cluster itself tells news.
         let told = self.items("deployments,persistentvolumeclaims").into_iter();
         versions.extend(told.map(|one| version(&one, "generation")));
@@ -291,9 +292,7 @@ impl Full {
         assert!(after.len() > before.len());
         self.first_can_be_watched();
 
-        self.site
-            .run(&["uninstall", "--data", "--yes"])
-            .expect(0);
+        self.site.run(&["uninstall", "--data", "--yes"]).expect(0);
         assert_eq!(self.cluster.objects("full"), Vec::<String>::new());
     }
 
