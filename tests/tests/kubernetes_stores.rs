@@ -122,7 +122,7 @@ impl Full {
 const ROWS: &str = "
 import sqlite3, sys
 base = sqlite3.connect('file:' + sys.argv[1] + '?mode=ro', uri=True)
-for (table,) in base.execute(\"select name from sqlite_master where name like 'recordings%'\").fetchall():
+for (table,) in base.execute(\"select name from sqlite_master where type='table' and name like 'recordings%'\").fetchall():
     for (text,) in base.execute('select _ferretdb_sjson from \"' + table + '\"'):
         print(text)
 ";
