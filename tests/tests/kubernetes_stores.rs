@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -52,6 +52,7 @@ fn a_site_uses_its_own_object_store_database_and_brokers() {
     full.keeps_footage_in_one_store_and_its_list_in_the_other();
     full.tells_both_brokers();
     full.is_hardened();
+    full.shows_a_new_certificate();
     full.comes_back_to_what_it_had();
 }
 
@@ -180,7 +181,7 @@ impl Full {
         let authority = self.authority();
         let subscribe = |login: &str| {
             let script = format!(
-                "echo '{authority}' >/tmp/ca.crt; exec mosquitto_sub -h localhost -p 8883 \
+                "echo '{authority}' >/tmp/ca.crt; mosquitto_sub -h localhost -p 8883 \
                  --cafile /tmp/ca.crt -t site/news -C 1 -W 60 {login} 2>&1 || true"
             );
             self.exec("mosquitto", &["sh", "-c", &script])
@@ -266,6 +267,43 @@ impl Full {
         assert!(!mounts.contains("serviceaccount"), "{service}: {mounts}");
         let variables = container["env"].to_string();
         assert!(!variables.contains("valueFrom"), "{service}: {variables}");
+    }
+
+    /// Mosquitto reads its certificate once, so its pod is another one then, and no other pod is.
+    fn shows_a_new_certificate(&self) {
+        let pods = || {
+            let all = self.items("pods").into_iter();
+            let service = |pod: &Value| pod["metadata"]["labels"]["stakeout.service"].to_string();
+            let uid = |pod: &Value| pod["metadata"]["uid"].to_string();
+            let ends = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_string();
+            let all = all.filter(|pod| !ends(pod));
+            all.map(|pod| (service(&pod), uid(&pod)))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let before = pods();
+        let secret = ["delete", "secret/mosquitto-tls", "--namespace", NAMESPACE];
+        self.cluster.kubectl(&secret);
+        self.site.run(INSTALL).expect(0);
+        let mut after = pods();
+        let mosquitto = after.insert("\"mosquitto\"".to_owned(), String::new());
+        assert_ne!(mosquitto.as_ref(), before.get("\"mosquitto\""));
+        let mut others = before;
+        others.insert("\"mosquitto\"".to_owned(), String::new());
+        assert_eq!(after, others);
+        // That it was restarted is no drift.
+        self.site
+            .run(&["plan", "--allow-unverified-images"])
+            .expect(0);
+
+        let forward = self.cluster.forward(NAMESPACE, "mosquitto", 8883);
+        let shown = run(Command::new("openssl")
+            .args(["s_client", "-connect"])
+            .arg(format!("127.0.0.1:{}", forward.port))
+            .stdin(Stdio::null()));
+        let kept = self.secret("mosquitto-tls", "tls.crt");
+        let kept = kept.lines().take_while(|line| !line.contains("END"));
+        let kept = kept.collect::<Vec<_>>().join("\n");
+        assert!(shown.contains(&kept), "{shown}");
     }
 
     fn comes_back_to_what_it_had(&self) {
