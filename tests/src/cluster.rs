@@ -1,13 +1,15 @@
 //! A private cluster with one real node, and its own registry.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
-use crate::shipped::{local_images, run};
-use crate::{Site, root};
+use crate::shipped::{Server, local_images, run};
+use crate::{Site, free_port, root, wait_until};
 
 /// A real Kubernetes of its own; it and all that it has go when this is dropped.
 #[derive(Debug)]
@@ -57,6 +59,14 @@ impl Cluster {
         run(Command::new(stakeout)
             .args(["image", "push", "--images", images.as_str()])
             .arg(self.registry()));
+    }
+
+    /// Puts stand-ins of other people's images into the registry, where nodes look for them.
+    pub fn push_stand_ins(&self, names: &[&str]) {
+        let script = root().join("ci/parts/stand-ins");
+        let built = run(Command::new("bash").arg(script).arg("build").args(names));
+        let files = built.lines().filter_map(|line| line.split(' ').nth(2));
+        self.part("push", &files.collect::<Vec<_>>());
     }
 
     pub fn folder(&self) -> &Utf8Path {
@@ -124,6 +134,35 @@ impl Cluster {
         serde_json::from_str(&self.kubectl(&words)).expect("kubectl writes JSON")
     }
 
+    /// Where on this machine what is in a claim lies.
+    #[track_caller]
+    pub fn volume(&self, namespace: &str, claim: &str) -> Utf8PathBuf {
+        let found = self.get(namespace, &[&format!("persistentvolumeclaim/{claim}")]);
+        let volume = found["spec"]["volumeName"].as_str().unwrap_or_default();
+        let volumes = self.folder().join("data/volumes");
+        volumes.join(format!("{volume}_{namespace}_{claim}"))
+    }
+
+    /// Leads to a port of a pod of this deployment, until it is dropped.
+    pub fn forward(&self, namespace: &str, deployment: &str, port: u16) -> Forward {
+        let here = free_port();
+        let mut command = Command::new("bash");
+        command
+            .arg(root().join("ci/parts/kubernetes"))
+            .args(["kubectl", self.folder().as_str(), "port-forward"])
+            .args(["--namespace", namespace])
+            .arg(format!("deployment/{deployment}"))
+            .arg(format!("{here}:{port}"));
+        let log = self.folder().join(format!("log/forward-{deployment}.log"));
+        let server = Server::start(&mut command, &log);
+        let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, here)).is_ok();
+        wait_until(Duration::from_secs(20), "kubectl listens", listens);
+        Forward {
+            port: here,
+            _server: server,
+        }
+    }
+
     /// Names of everything that has the labels of a site, as `kind/name`, sorted.
     pub fn objects(&self, site: &str) -> Vec<String> {
         let kinds = "deployments,services,secrets,configmaps,persistentvolumeclaims,serviceaccounts,\
@@ -144,6 +183,13 @@ impl Cluster {
         names.sort();
         names
     }
+}
+
+/// A port of 127.0.0.1 that leads into a pod.
+#[derive(Debug)]
+pub struct Forward {
+    pub port: u16,
+    _server: Server,
 }
 
 impl Drop for Cluster {

@@ -88,6 +88,15 @@ impl Site {
                 self.delete(id, Some(uid)).await?;
                 Ok(Done::Else)
             }
+            KubernetesAction::Restart { id } => {
+                let restarted = self.connection.restart(&self.namespace, id).await;
+                let restarted = restarted.map_err(|error| {
+                    let asked = asked("patch", id.kind, &id.name);
+                    self.failed(&format!("restart `{id}`"), asked, error)
+                })?;
+                self.count();
+                Ok(Done::Applied(restarted))
+            }
             // They are the world's, which keeps in mind what was noted.
             KubernetesAction::NoteCameras { .. } | KubernetesAction::AwaitCameras { .. } => {
                 Ok(Done::Else)

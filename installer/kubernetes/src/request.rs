@@ -10,12 +10,16 @@ use http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt as _;
 use installer_plan::kubernetes::FIELD_MANAGER;
 use installer_render::kubernetes::{Kind, ObjectId};
+use jiff::Timestamp;
 use kube::client::Body;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::connect::Connection;
+
+/// Not the manager of what we apply: a field that it no longer says would be taken away.
+const RESTARTER: &str = "stakeout-restart";
 
 /// A list of ten thousand objects takes a slow server some seconds; an answer that takes longer
 /// than this will not come.
@@ -378,6 +382,34 @@ impl Connection {
                 Some(("application/apply-patch+yaml", body)),
             )
             .await?;
+        let answer: Answer = serde_json::from_slice(&bytes).map_err(RequestError::Answer)?;
+        Ok(answer.metadata)
+    }
+
+    /// Has the pods of a Deployment made anew, as `kubectl rollout restart` does; answers its metadata.
+    /// What we say of the Deployment stays as it is.
+    pub(crate) async fn restart(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+    ) -> Result<Applied, RequestError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            metadata: Applied,
+        }
+        let now = Timestamp::now().to_string();
+        let annotations = json!({ "kubectl.kubernetes.io/restartedAt": now });
+        let patch = json!({
+            "spec": { "template": { "metadata": { "annotations": annotations } } },
+        });
+        let path = format!(
+            "{}?fieldManager={RESTARTER}&fieldValidation=Strict",
+            path(id, namespace)
+        );
+        let body = serde_json::to_vec(&patch).map_err(RequestError::Answer)?;
+        let body = Some(("application/merge-patch+json", body));
+        let accept = Extent::Metadata.accept();
+        let bytes = self.send(Method::PATCH, &path, accept, body).await?;
         let answer: Answer = serde_json::from_slice(&bytes).map_err(RequestError::Answer)?;
         Ok(answer.metadata)
     }

@@ -74,6 +74,7 @@ fn deed(action: &Action) -> Option<(Deed, ObjectId)> {
             Some((Deed::Issue, ObjectId::new(Kind::Secret, secret)))
         }
         KubernetesAction::MakeAuthority { .. }
+        | KubernetesAction::Restart { .. }
         | KubernetesAction::Release { .. }
         | KubernetesAction::RemoveRelease { .. }
         | KubernetesAction::NoteCameras { .. }
@@ -175,6 +176,9 @@ impl KubernetesWorld {
                 if object.id.kind == Kind::Deployment =>
             {
                 self.applied.insert(object.id.name.clone(), applied);
+            }
+            (KubernetesAction::Restart { id }, Done::Applied(applied)) => {
+                self.applied.insert(id.name.clone(), applied);
             }
             (KubernetesAction::Delete { id, .. }, _) => {
                 self.leaving |= id.kind == Kind::Namespace && id.name == self.site.namespace;

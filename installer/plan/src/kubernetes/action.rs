@@ -20,6 +20,8 @@ pub enum KubernetesAction {
     },
     /// Takes an object away, if it still is the one with this UID.
     Delete { id: ObjectId, uid: String },
+    /// Pods of a Deployment that is as it should be are made anew: they have read once what is new.
+    Restart { id: ObjectId },
     /// Keeps in mind what the cameras of these agents do before the agents are replaced; nothing
     /// changes.
     NoteCameras { agents: BTreeMap<String, Watched> },

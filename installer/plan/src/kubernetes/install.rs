@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use installer_render::docker::{Component, certificate_files, certificates};
+use installer_render::docker::{Component, certificate_files, certificates, reads_once};
 use installer_render::kubernetes::{
     ENTRANCE, Inputs, Kind, Object, ObjectId, Rendered, Scraping, Site, Workload, claims, labels,
     render,
@@ -62,6 +62,7 @@ pub fn plan(
         unchanged: 0,
         owned: Owned::default(),
         entrance,
+        renewed: BTreeSet::new(),
     };
     for rendered in site.objects {
         draft.object(rendered);
@@ -180,6 +181,8 @@ pub(super) struct Draft<'a> {
     pub(super) unchanged: usize,
     pub(super) owned: Owned,
     entrance: Option<Choice>,
+    /// Certificates that are made anew.
+    renewed: BTreeSet<String>,
 }
 
 impl Draft<'_> {
@@ -304,6 +307,7 @@ impl Draft<'_> {
                     labels: self.labels("site"),
                 },
                 What::Issued { service, names } => {
+                    self.renewed.insert(service.clone());
                     let files = certificate_files(&service);
                     KubernetesAction::IssueCertificate {
                         names,
@@ -383,6 +387,8 @@ impl Draft<'_> {
         let before = self.unchanged;
         let change = self.compare(&workload.object);
         let fact = self.facts.objects.get(&workload.object.id);
+        let mut renewed = reads_once(&workload.service).iter();
+        let stale = renewed.any(|one| self.renewed.contains(*one));
         let id = workload.object.id.to_string();
         let (change, id) = match change {
             Some(change) => (change, id),
@@ -390,6 +396,15 @@ impl Draft<'_> {
             None if self.unchanged > before && fact.is_some_and(|fact| !fact.ready) => {
                 self.unchanged = before;
                 (Change::Change, format!("{id} (not ready yet)"))
+            }
+            None if self.unchanged > before && stale => {
+                self.unchanged = before;
+                let action = KubernetesAction::Restart {
+                    id: workload.object.id,
+                };
+                let id = format!("{id} (reads its new certificate)");
+                self.push(Change::Change, id, action);
+                return true;
             }
             None => return false,
         };

@@ -142,12 +142,17 @@ fn fill(main: &mut PodContainer, container: &Container, image: &str, buffered: u
         });
         main.env = Some(variables.collect());
     }
+    // RabbitMQ's own tool starts a virtual machine first, which takes a busy node seconds.
+    let patience = match container.role {
+        Role::Store => 20,
+        Role::Agent | Role::TestCamera | Role::Vault => 5,
+    };
     let probe = |period: i32, failures: i32| Probe {
         exec: Some(ExecAction {
             command: Some(container.health.clone()),
         }),
         period_seconds: Some(period),
-        timeout_seconds: Some(5),
+        timeout_seconds: Some(patience),
         failure_threshold: Some(failures),
         ..Probe::default()
     };
