@@ -10,7 +10,7 @@ use installer_pki::Pair;
 use installer_plan::Receipt;
 use installer_plan::docker::label;
 use installer_plan::kubernetes::{
-    FIELD_MANAGER, KubernetesAction, RECEIPT, RECEIPT_KEY, SecretSource,
+    Conflict, Conflicts, FIELD_MANAGER, KubernetesAction, RECEIPT, RECEIPT_KEY, SecretSource,
 };
 use installer_render::Layout;
 use installer_render::kubernetes::{Kind, Object, ObjectId};
@@ -49,6 +49,8 @@ pub(crate) struct Site {
     primitives: Primitives,
     /// The data of the site's Secrets by name, while many are changed.
     secrets: Option<HashMap<String, Map<String, Value>>>,
+    /// Fields of other managers that may be taken.
+    conflicts: Conflicts,
 }
 
 impl Site {
@@ -70,7 +72,12 @@ impl Site {
             logins,
             primitives,
             secrets: None,
+            conflicts: Conflicts::default(),
         }
+    }
+
+    pub(crate) fn take(&mut self, conflicts: Conflicts) {
+        self.conflicts = conflicts;
     }
 
     pub(crate) async fn perform(&self, action: &KubernetesAction) -> Result<Done, EffectError> {
@@ -165,8 +172,8 @@ impl Site {
         self.primitives.clone().done();
     }
 
-    /// Says what we say of an object. Fields that others have said are taken where the object is
-    /// ours: the plan has told of them.
+    /// Says what we say of an object. Fields that others have are taken where the object is ours, the
+    /// plan has told of them, and somebody has asked for it.
     pub(crate) async fn apply(&self, object: &Object) -> Result<Applied, EffectError> {
         self.say(&object.id, &object.value()).await
     }
@@ -178,16 +185,9 @@ impl Site {
         };
         let mut applied = apply(Force::No).await;
         let conflict = applied.as_ref().err().and_then(RequestError::refusal);
-        if let Some(whose) = conflict.and_then(conflicts) {
-            let found = self.metadata(id).await?;
-            if !found.as_ref().is_some_and(|object| self.is_ours(object)) {
-                let others = found.map(|object| shared(&object, FIELD_MANAGER));
-                let others = others.unwrap_or_default().join(", ");
-                let operation =
-                    format!("cannot apply `{id}`, which is not ours: {whose}; {others}");
-                return Err(EffectError::new(ErrorKind::Conflict, operation));
-            }
-            tracing::info!("taking back in `{id}`: {whose}");
+        let conflict = conflict.map(conflicts).unwrap_or_default();
+        if !conflict.is_empty() {
+            self.check_takes(id, &conflict).await?;
             applied = apply(Force::Yes).await;
         }
         let applied = applied.map_err(|error| {
@@ -202,6 +202,39 @@ impl Site {
             return Err(error);
         }
         Ok(applied)
+    }
+
+    /// An error where these fields of an object are not to be taken.
+    async fn check_takes(&self, id: &ObjectId, all: &[Conflict]) -> Result<(), EffectError> {
+        let words = |all: &[&Conflict]| {
+            let words: Vec<_> = all.iter().map(ToString::to_string).collect();
+            words.join(", ")
+        };
+        let whose = words(&all.iter().collect::<Vec<_>>());
+        let found = self.metadata(id).await?;
+        if !found.as_ref().is_some_and(|object| self.is_ours(object)) {
+            let others = found.map(|object| shared(&object, FIELD_MANAGER));
+            let others = others.unwrap_or_default().join(", ");
+            let operation = format!("cannot apply `{id}`, which is not ours: {whose}; {others}");
+            return Err(EffectError::new(ErrorKind::Conflict, operation));
+        }
+        // What admission writes beside an object is noted as of our own manager; and the receipt is
+        // nobody else's business.
+        let open: Vec<_> = all
+            .iter()
+            .filter(|conflict| conflict.by.manager != FIELD_MANAGER && *id != receipt::id())
+            .filter(|conflict| !self.conflicts.lets_take(id, conflict))
+            .collect();
+        if open.is_empty() {
+            tracing::info!("taking in `{id}`: {whose}");
+            return Ok(());
+        }
+        let operation = format!(
+            "cannot apply `{id}`: {}, and the plan has not asked to take it; see what \
+             `stakeout plan` says of it now",
+            words(&open)
+        );
+        Err(EffectError::new(ErrorKind::Conflict, operation))
     }
 
     /// Says something of an object in a namespace of a chart, which is ours as a whole.

@@ -223,6 +223,15 @@ pub(crate) enum Force {
     Yes,
 }
 
+impl Force {
+    fn parameter(self) -> &'static str {
+        match self {
+            Self::No => "",
+            Self::Yes => "&force=true",
+        }
+    }
+}
+
 /// `deployments.apps`
 fn resource(kind: Kind) -> String {
     match kind.group() {
@@ -361,13 +370,10 @@ impl Connection {
         struct Answer {
             metadata: Applied,
         }
-        let force = match force {
-            Force::No => "",
-            Force::Yes => "&force=true",
-        };
         let path = format!(
-            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{force}",
-            path(id, namespace)
+            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{}",
+            path(id, namespace),
+            force.parameter(),
         );
         let body = serde_json::to_vec(value).map_err(RequestError::Answer)?;
         let bytes = self
@@ -382,16 +388,18 @@ impl Connection {
         Ok(answer.metadata)
     }
 
-    /// What an object would be after what we say of it, whoever has its fields now. Nothing changes.
+    /// What an object would be after what we say of it. Nothing changes.
     pub(crate) async fn dry_run(
         &self,
         namespace: &str,
         id: &ObjectId,
         value: &Value,
+        force: Force,
     ) -> Result<Value, RequestError> {
         let path = format!(
-            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict&force=true&dryRun=All",
-            path(id, namespace)
+            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{}&dryRun=All",
+            path(id, namespace),
+            force.parameter(),
         );
         let body = serde_json::to_vec(value).map_err(RequestError::Answer)?;
         let body = Some(("application/apply-patch+yaml", body));

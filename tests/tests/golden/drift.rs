@@ -1,8 +1,11 @@
 //! What somebody else has changed in a cluster, and plans that are older than it.
 
+use std::collections::BTreeMap;
+
 use installer_plan::kubernetes::{
-    FieldChange, Hand, ImageAnswer, KubernetesAction, KubernetesFacts, ObjectFact, Rehearsal,
-    Rehearsals, Values, changed_since, images_to_ask_for, rehearsed, to_rehearse, with_images,
+    Answer, Conflict, FieldChange, Hand, ImageAnswer, KubernetesAction, KubernetesFacts,
+    ObjectFact, Rehearsal, Rehearsals, Values, changed_since, images_to_ask_for, rehearsed,
+    to_rehearse, with_images,
 };
 use installer_plan::{Action, Condition, Operation, Pending, show};
 use installer_render::kubernetes::{Kind, ObjectId};
@@ -31,8 +34,11 @@ const SECRET: (Kind, &str) = (Kind::Secret, "vault");
 
 fn said(of: &[((Kind, &str), Rehearsal)]) -> Rehearsals {
     let all = of.iter();
-    all.map(|((kind, name), said)| (ObjectId::new(*kind, *name), said.clone()))
-        .collect()
+    let said = all.map(|((kind, name), said)| (ObjectId::new(*kind, *name), said.clone()));
+    Rehearsals {
+        said: said.collect(),
+        conflicts: BTreeMap::new(),
+    }
 }
 
 #[test]
@@ -57,7 +63,7 @@ fn what_others_have_changed_is_told_with_who_and_when() {
     own.by = None;
     let many = (0..20).map(|n| field(&format!("spec.f{n}"), shown(Some("a"), None)));
     let agent = [field("spec.replicas", shown(Some("3"), Some("1"))), own];
-    let said = said(&[
+    let mut said = said(&[
         (
             AGENT,
             Rehearsal::Differs(agent.into_iter().chain(many).collect()),
@@ -67,8 +73,25 @@ fn what_others_have_changed_is_told_with_who_and_when() {
             Rehearsal::Differs(vec![field("data.vault-admin-token.1", Values::Hidden)]),
         ),
     ]);
-    let plan = rehearsed(plan, &facts, &said);
+    let conflict = Conflict {
+        field: "spec.replicas".into(),
+        by: Hand {
+            manager: "kubectl-edit".into(),
+            time: "2026-11-21T20:00:00Z".into(),
+        },
+    };
+    let agent = ObjectId::new(AGENT.0, AGENT.1);
+    said.conflicts.insert(agent, vec![conflict]);
+    let plan = rehearsed(plan, &facts, &said, Answer::Leave);
     check_golden("demo", "kubernetes-drift.plan.txt", &show(&plan));
+    // Only what was asked for is saved with the plan.
+    assert!(plan.waits_for_conflicts_alone());
+    let taking = plan.clone().taking_conflicts();
+    assert_ne!(taking.digest(), plan.digest());
+    assert_eq!(
+        taking,
+        rehearsed(planned(&profile, &facts), &facts, &said, Answer::Take)
+    );
 }
 
 #[test]
@@ -84,7 +107,7 @@ fn what_cannot_be_changed_is_made_anew_unless_something_is_kept_in_it() {
         (CLAIM, fixed("spec")),
         (SECRET, fixed("data")),
     ]);
-    let plan = rehearsed(planned(&profile, &facts), &facts, &said);
+    let plan = rehearsed(planned(&profile, &facts), &facts, &said, Answer::Leave);
     check_golden("demo", "kubernetes-made-anew.plan.txt", &show(&plan));
     // Nobody else's is taken: each is removed by its UID, and gone before the next is made.
     for step in &plan.steps {

@@ -9,6 +9,7 @@ mod difference;
 
 pub(crate) use difference::{differences, filled};
 
+use installer_plan::kubernetes::{Conflict, Hand};
 use serde_json::{Map, Value};
 
 type Fields = Map<String, Value>;
@@ -96,6 +97,25 @@ pub(crate) fn shared(object: &Value, manager: &str) -> Vec<String> {
             (!named.is_empty()).then(|| format!("`{}` set {named}{more}{time}", entry.manager))
         })
         .collect()
+}
+
+/// Other managers that have one of these keys of the object's `data`.
+pub(crate) fn holders(object: &Value, manager: &str, keys: &[&str]) -> Vec<Conflict> {
+    let strangers = entries(object).filter(|entry| is_stranger(entry, manager));
+    let held = strangers.flat_map(|entry| {
+        let data = entry.fields.get("f:data").and_then(Value::as_object);
+        let keys = keys
+            .iter()
+            .filter(move |key| data.is_some_and(|data| data.contains_key(&format!("f:{key}"))));
+        keys.map(move |key| Conflict {
+            field: format!("data.{key}"),
+            by: Hand {
+                manager: entry.manager.to_owned(),
+                time: entry.time.to_owned(),
+            },
+        })
+    });
+    held.collect()
 }
 
 /// Whether the thing is said as a whole.

@@ -156,8 +156,8 @@ fn shared(facts: &KubernetesFacts) -> Option<Finding> {
             Severity::Info,
             "object-shared",
             format!("others have set fields of our objects: {}{more}", named.join("; ")),
-            "fields that we say are taken back; what we say nothing of stays until somebody takes it \
-             out",
+            "of these, fields that we say are taken back with --force-conflicts; what we say nothing of \
+             stays until somebody takes it out",
         )
     })
 }

@@ -14,8 +14,8 @@ use installer_spec::{Monitoring, Profile, TargetChoice};
 use super::entrance::{Choice, choose};
 use super::seen::seen_of;
 use super::{
-    AUTHORITY, KubernetesAction, KubernetesFacts, SecretSource, TRUST, applied_digest, capacity,
-    certificate_secret, checks, namespace, release, volume,
+    AUTHORITY, Conflicts, KubernetesAction, KubernetesFacts, SecretSource, TRUST, applied_digest,
+    capacity, certificate_secret, checks, namespace, release, volume,
 };
 use crate::certificate::{What, brings_own, due};
 use crate::check::Finding;
@@ -442,6 +442,7 @@ impl Draft<'_> {
             owned: self.owned,
             findings,
             storage,
+            conflicts: Conflicts::default(),
             rates: self.facts.cameras.clone(),
         }
     }

@@ -3,6 +3,7 @@
 mod action;
 mod capacity;
 mod checks;
+mod conflict;
 mod entrance;
 mod facts;
 mod flavour;
@@ -18,6 +19,7 @@ mod volume;
 mod waves;
 
 pub use action::{KubernetesAction, SecretSource, Watched};
+pub use conflict::{Answer, Conflict, Conflicts};
 pub use entrance::entrance;
 pub use facts::{
     ChartFact, Cluster, GatewayFact, IngressClassFact, KubernetesFacts, NodeFact, ObjectFact,
