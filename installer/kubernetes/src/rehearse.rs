@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::connect::Connection;
 use crate::error::{conflicts, effect, fixed};
-use crate::managed::{differences, filled, holders};
+use crate::managed::{dated, differences, filled, holders, is_maker};
 use crate::pace::{Pace, perform_all};
 use crate::request::{Extent, Force, RequestError, asked};
 
@@ -32,8 +32,8 @@ pub async fn rehearse(
         let action = actions.get(index).copied();
         async move {
             match action {
-                Some(KubernetesAction::Apply { object, .. }) => {
-                    one(connection, namespace, object).await
+                Some(KubernetesAction::Apply { object, adopts, .. }) => {
+                    one(connection, namespace, object, adopts.is_some()).await
                 }
                 Some(action) => in_place(connection, namespace, action).await,
                 None => Ok(Heard::default()),
@@ -56,6 +56,7 @@ async fn one(
     connection: &Connection,
     namespace: &str,
     object: &Object,
+    is_adopted: bool,
 ) -> Result<Heard, EffectError> {
     let id = &object.id;
     let Some(live) = read(connection, namespace, id, Extent::Whole).await? else {
@@ -70,6 +71,9 @@ async fn one(
         next = ask(Force::Yes).await;
         // What admission writes beside an object is noted as of our own manager.
         conflicts.retain(|conflict| conflict.by.manager != FIELD_MANAGER);
+        // What they have becomes ours before.
+        conflicts.retain(|conflict| !is_adopted || !is_maker(&conflict.by.manager));
+        dated(&mut conflicts, &live);
     }
     let said = match next {
         Ok(next) => Rehearsal::Differs(differences(id.kind, &live, &next, FIELD_MANAGER)),

@@ -408,6 +408,27 @@ impl Connection {
         serde_json::from_slice(&bytes).map_err(RequestError::Answer)
     }
 
+    /// Writes down who has said what of an object, if nobody has changed it since this version.
+    pub(crate) async fn replace_managed_fields(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+        fields: &Value,
+        version: Option<&Value>,
+    ) -> Result<(), RequestError> {
+        let patch = json!([
+            { "op": "replace", "path": "/metadata/managedFields", "value": fields },
+            { "op": "replace", "path": "/metadata/resourceVersion", "value": version },
+        ]);
+        let path = format!("{}?fieldManager={FIELD_MANAGER}", path(id, namespace));
+        let body = serde_json::to_vec(&patch).map_err(RequestError::Answer)?;
+        let body = Some(("application/json-patch+json", body));
+        let accept = Extent::Metadata.accept();
+        self.send(Method::PATCH, &path, accept, body)
+            .await
+            .map(drop)
+    }
+
     /// Takes an object away; with a UID, that one only.
     pub(crate) async fn delete(
         &self,

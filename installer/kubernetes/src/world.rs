@@ -365,6 +365,7 @@ mod tests {
         Action::Kubernetes(KubernetesAction::Apply {
             object: Object::new(ObjectId::new(kind, name), &json!({})),
             secrets: BTreeMap::new(),
+            adopts: None,
         })
     }
 

@@ -1,13 +1,13 @@
 //! What somebody else has changed in a cluster, and plans that are older than it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use installer_plan::kubernetes::{
     Answer, Conflict, FieldChange, Hand, ImageAnswer, KubernetesAction, KubernetesFacts,
     ObjectFact, Rehearsal, Rehearsals, Values, changed_since, images_to_ask_for, rehearsed,
     to_rehearse, with_images,
 };
-use installer_plan::{Action, Condition, Operation, Pending, show};
+use installer_plan::{Action, Condition, Operation, Pending, Plan, show};
 use installer_render::kubernetes::{Kind, ObjectId};
 use installer_spec::Profile;
 
@@ -215,6 +215,7 @@ fn new_images_reach_agents_in_waves() {
         })
         .collect();
     assert_eq!(awaited, [3, 1, 1, 3], "{}", show(&rest));
+    the_way_back_goes_in_waves(&profile, &plan, &cut, &facts);
     // The way back is as it was.
     let mut receipt = receipt_of(&plan);
     let owned = std::mem::take(&mut receipt.owned);
@@ -231,4 +232,50 @@ fn new_images_reach_agents_in_waves() {
     assert_eq!(*now, plan.owned.images);
     receipt.pending = None;
     assert!(receipt.way_back().is_none());
+}
+
+/// Those that were brought are mended first, whatever they do now; the others were never touched.
+fn the_way_back_goes_in_waves(
+    profile: &Profile,
+    begun: &Plan,
+    cut: &KubernetesFacts,
+    before: &KubernetesFacts,
+) {
+    let mut back = cut.clone();
+    back.images.clone_from(&before.images);
+    let mut receipt = before.receipt.clone().unwrap();
+    receipt.pending = Some(Pending {
+        operation: Operation::Install,
+        revision: 2,
+        plan: String::new(),
+        owned: receipt_of(begun).owned,
+        steps: Vec::new(),
+    });
+    back.receipt = Some(receipt);
+    let plan = planned(profile, &back);
+    check_golden("demo", "kubernetes-way-back.plan.txt", &show(&plan));
+    let waves: Vec<_> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::Kubernetes(KubernetesAction::AwaitCameras { agents, unproven }) => {
+                let unproven: BTreeSet<_> = unproven.keys().cloned().collect();
+                assert_eq!(*agents, unproven, "{}", show(&plan));
+                Some(agents.clone())
+            }
+            _ => None,
+        })
+        .collect();
+    let of = |names: &[&str]| names.iter().map(|name| format!("agent-{name}")).collect();
+    assert_eq!(waves, [of(&["c0"]), of(&["c1", "c2"])]);
+    // One that was cut short, too: nobody knows who of the others it has brought.
+    if let Some(pending) = back.receipt.as_mut().and_then(|r| r.pending.as_mut()) {
+        pending.owned.images.clone_from(&plan.owned.images);
+    }
+    let again = planned(profile, &back);
+    let first = again.steps.iter().find_map(|step| match &step.settle {
+        Some(Condition::Recording { agents, .. }) => Some(agents.len()),
+        _ => None,
+    });
+    assert_eq!(first, Some(5), "{}", show(&again));
 }

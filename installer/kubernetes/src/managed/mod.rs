@@ -5,8 +5,10 @@
 //! `v:…` for an item that is its own key, `i:N` for one by its place, and `.` for the thing itself.
 //! A key with nothing below it is said as a whole.
 
+mod adoption;
 mod difference;
 
+pub(crate) use adoption::{is_maker, moved};
 pub(crate) use difference::{differences, filled};
 
 use installer_plan::kubernetes::{Conflict, Hand};
@@ -75,6 +77,15 @@ pub(crate) fn applied(object: &Value, manager: &str) -> Option<Value> {
         .map(|entry| entry.fields)
         .collect();
     Some(extract(object, own.fields, &others))
+}
+
+/// Notes since when each of these managers has what it has: servers do not say it with the conflict.
+pub(crate) fn dated(conflicts: &mut [Conflict], object: &Value) {
+    for conflict in conflicts.iter_mut().filter(|one| one.by.time.is_empty()) {
+        let of_it = entries(object).filter(|entry| entry.manager == conflict.by.manager);
+        let last = of_it.map(|entry| entry.time).max();
+        last.unwrap_or_default().clone_into(&mut conflict.by.time);
+    }
 }
 
 /// Other managers and the fields that they have set, in words.

@@ -17,6 +17,10 @@ pub enum KubernetesAction {
         /// are there stay.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         secrets: BTreeMap<String, SecretSource>,
+        /// UID of one that others have made for the site: what those who made it have said of it
+        /// becomes what we have said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        adopts: Option<String>,
     },
     /// Takes an object away, if it still is the one with this UID.
     Delete { id: ObjectId, uid: String },

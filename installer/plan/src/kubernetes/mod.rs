@@ -27,7 +27,7 @@ pub use facts::{
 };
 pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
 pub use images::{ImageAnswer, images_to_ask_for, with_images};
-pub use install::{names, objects, plan};
+pub use install::{further_names, names, objects, plan};
 pub use quantity::{milli, units};
 pub use rehearsal::{FieldChange, Hand, Rehearsal, Rehearsals, Values, rehearsed, to_rehearse};
 pub use release::DIGEST_LABEL;
