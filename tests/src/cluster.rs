@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::shipped::{Server, local_images, run};
 use crate::{Site, free_port, root, wait_until};
@@ -96,6 +96,43 @@ impl Cluster {
         site.set("STAKEOUT_REGISTRY", self.registry());
         site.set("STAKEOUT_IMAGES", local_images().as_str());
         site
+    }
+
+    /// The same in a cluster from whose registry nobody pulls: what a release says of its images is
+    /// enough.
+    pub fn site_of_no_images(&self, name: &str, rest: &str) -> Site {
+        let mut site = Site::new(&format!(
+            "version: 1\nsite: {name}\ntarget: kubernetes\n{rest}"
+        ));
+        site.set("KUBECONFIG", self.kubeconfig().as_str());
+        site.set("STAKEOUT_REGISTRY", "registry.invalid");
+        let image = |name: &str| {
+            let digest = format!("sha256:{}", "0".repeat(64));
+            json!({ "repository": format!("stakeout/{name}"), "index": digest, "platforms": {} })
+        };
+        let release = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "revision": "of-no-commit",
+            "agent": image("agent"),
+            "vault": image("vault"),
+        });
+        let path = site.folder().join("release.json");
+        fs::write(path, release.to_string()).expect("the site's folder can be written");
+        let folder = site.folder().to_owned();
+        site.set("STAKEOUT_IMAGES", folder.as_str());
+        site
+    }
+
+    /// `kubectl create` of an object, or of a list.
+    #[track_caller]
+    pub fn create(&self, object: &Value) {
+        let file = tempfile::NamedTempFile::new().expect("a file in /tmp");
+        fs::write(file.path(), object.to_string()).expect("a file in /tmp");
+        let path = file
+            .path()
+            .to_str()
+            .expect("a file in /tmp has a plain name");
+        self.kubectl(&["create", "--filename", path]);
     }
 
     /// Ends one of the cluster's programs by SIGKILL, or restarts it.

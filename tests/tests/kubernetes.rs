@@ -134,15 +134,17 @@ fn what_others_change_is_told_and_taken_back(cluster: &Cluster) {
     };
     label("other");
     let file = site.folder().join("saved.json");
-    let plan = site.run(&["plan", "-o", file.as_str()]).expect(3);
+    let plan = site.run(&["plan", "-o", file.as_str()]).expect(4);
     let line = "metadata.labels.stakeout.service: other → vault, changed by `kubectl-label` 20";
     assert!(plan.stdout.contains(line), "{plan:#?}");
+    site.run(QUICK).expect(4);
     // A saved plan is for what it has seen.
     label("again");
     let refused = site.run(&["apply", file.as_str(), "--yes"]).expect(3);
     // With its name, and with who did it, if that was not in the same second.
     assert!(told(&refused).contains("Service/vault"), "{refused:#?}");
-    site.run(QUICK).expect(0);
+    site.run(&[QUICK, &["--force-conflicts"]].concat())
+        .expect(0);
     site.run(&["plan"]).expect(0);
 
     // What stays as it was made is made anew, and what that costs is told before.

@@ -49,24 +49,10 @@ fn a_cluster_fails_in_every_way() {
 
 /// A site of this cluster, which is reached through `proxy` where there is one.
 fn site(cluster: &Cluster, name: &str, rest: &str, proxy: Option<&ApiProxy>) -> Site {
-    let mut site = Site::new(&profile(name, rest));
-    let kubeconfig = proxy.map_or_else(|| cluster.kubeconfig(), ApiProxy::kubeconfig);
-    site.set("KUBECONFIG", kubeconfig.as_str());
-    // Nobody pulls from it, so what a release says of its images is enough.
-    site.set("STAKEOUT_REGISTRY", "registry.invalid");
-    let image = |name: &str| {
-        let digest = format!("sha256:{}", "0".repeat(64));
-        json!({ "repository": format!("stakeout/{name}"), "index": digest, "platforms": {} })
-    };
-    let release = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "revision": "of-no-commit",
-        "agent": image("agent"),
-        "vault": image("vault"),
-    });
-    fs::write(site.folder().join("release.json"), release.to_string()).unwrap();
-    let folder = site.folder().to_owned();
-    site.set("STAKEOUT_IMAGES", folder.as_str());
+    let mut site = cluster.site_of_no_images(name, rest);
+    if let Some(proxy) = proxy {
+        site.set("KUBECONFIG", proxy.kubeconfig().as_str());
+    }
     site
 }
 
@@ -102,17 +88,7 @@ fn make_volumes(cluster: &Cluster) {
     };
     let mut items: Vec<_> = (0..30).map(volume).collect();
     items.push(class);
-    create(
-        cluster,
-        &json!({ "apiVersion": "v1", "kind": "List", "items": items }),
-    );
-}
-
-#[track_caller]
-fn create(cluster: &Cluster, object: &Value) {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), object.to_string()).unwrap();
-    cluster.kubectl(&["create", "--filename", file.path().to_str().unwrap()]);
+    cluster.create(&json!({ "apiVersion": "v1", "kind": "List", "items": items }));
 }
 
 /// Everything that a run said.
@@ -295,13 +271,10 @@ fn a_namespace_that_stays_is_named_and_waited_for(cluster: &Cluster, whole: &Who
     let site = site(cluster, "stuck", DEMO, None);
     let namespace = "stakeout-stuck";
     site.run(QUICK).expect(0);
-    create(
-        cluster,
-        &json!({
-            "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": { "name": "theirs", "namespace": namespace, "finalizers": [HOLD] },
-        }),
-    );
+    cluster.create(&json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": "theirs", "namespace": namespace, "finalizers": [HOLD] },
+    }));
     let removal = Run::start(site.command(REMOVE));
     removal.says(HOLD, 60);
     removal.interrupt();
@@ -356,7 +329,7 @@ fn a_webhook_that_refuses_is_named(cluster: &Cluster, whole: &Whole) {
         (absent, "failed calling webhook"),
         (denies.client(), "cannot have"),
     ] {
-        create(cluster, &configuration(&client));
+        cluster.create(&configuration(&client));
         let refused = site.run(QUICK).expect(6);
         let said = told(&refused);
         for part in [
@@ -382,14 +355,11 @@ fn a_quota_that_is_used_up_is_named(cluster: &Cluster) {
     let site = site(cluster, "tight", DEMO, None);
     let namespace = "stakeout-tight";
     let quota = |what: &str, most: usize| {
-        create(
-            cluster,
-            &json!({
-                "apiVersion": "v1", "kind": "ResourceQuota",
-                "metadata": { "name": "theirs", "namespace": namespace },
-                "spec": { "hard": { what: most.to_string() } },
-            }),
-        );
+        cluster.create(&json!({
+            "apiVersion": "v1", "kind": "ResourceQuota",
+            "metadata": { "name": "theirs", "namespace": namespace },
+            "spec": { "hard": { what: most.to_string() } },
+        }));
         // Nothing is refused before it has been counted.
         wait_until(Duration::from_secs(30), "the quota is counted", || {
             let found = cluster.get(namespace, &["resourcequota/theirs"]);

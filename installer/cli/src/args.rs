@@ -154,6 +154,8 @@ pub(crate) struct Plan {
     /// Save the plan, for `stakeout apply`.
     #[arg(short, long = "out", value_name = "FILE")]
     pub(crate) out: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    pub(crate) conflicts: ConflictOptions,
 }
 
 #[derive(Debug, Args)]
@@ -172,12 +174,24 @@ pub(crate) struct Install {
     /// for a recording; `stakeout status` tells of it later.
     #[arg(long)]
     pub(crate) no_wait: bool,
+    #[command(flatten)]
+    pub(crate) conflicts: ConflictOptions,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Upgrade {
     #[command(flatten)]
     pub(crate) proof: ProofOptions,
+    #[command(flatten)]
+    pub(crate) conflicts: ConflictOptions,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ConflictOptions {
+    /// In a cluster: take the fields that the plan shows as another manager's (`kubectl edit`, Helm,
+    /// an autoscaler). Without it a plan that would is not carried out (exit 4).
+    #[arg(long)]
+    pub(crate) force_conflicts: bool,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

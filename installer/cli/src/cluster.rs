@@ -88,11 +88,12 @@ pub(crate) async fn refine(
     seen: &OnCluster,
     images: &ImagePlaces,
     plan: Plan,
+    answer: kubernetes::Answer,
 ) -> Result<Plan, CommandError> {
     let facts = &seen.observed.facts;
     let actions = kubernetes::to_rehearse(&plan, facts);
-    let said = rehearse(&seen.connection, &facts.namespace, &actions).await?;
-    let plan = kubernetes::rehearsed(plan, facts, &said);
+    let heard = rehearse(&seen.connection, &facts.namespace, &actions).await?;
+    let plan = kubernetes::rehearsed(plan, facts, &heard, answer);
     if images.registry.is_none() {
         return Ok(plan);
     }

@@ -14,6 +14,7 @@ use installer_render::docker::Component;
 use installer_render::{RenderedFile, login_name};
 use installer_spec::{Diagnostic, Lists, Login, Profile, Source, SourceFile, TargetChoice};
 
+use crate::args::ConflictOptions;
 use crate::cluster;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
@@ -41,6 +42,8 @@ pub(crate) struct Site {
     /// Nothing else is done than this.
     saved: Option<Box<Plan>>,
     patience: Patience,
+    /// What becomes of fields that other managers have.
+    conflicts: kubernetes::Answer,
     /// Where the programs of this build lie.
     pub(crate) programs: Utf8PathBuf,
 }
@@ -148,6 +151,7 @@ impl Site {
             rotation: Rotation::default(),
             saved: None,
             patience: Patience::UntilReady,
+            conflicts: kubernetes::Answer::Leave,
             promise: context.promise,
             images: context.image_places(&programs)?,
             cluster: context.cluster.clone(),
@@ -176,6 +180,19 @@ impl Site {
         Ok(())
     }
 
+    /// From here on plans take what other managers have, where that is asked for.
+    pub(crate) fn answer_conflicts(&mut self, asked: ConflictOptions) -> Result<(), CommandError> {
+        if !asked.force_conflicts {
+            return Ok(());
+        }
+        if self.target != Target::Kubernetes {
+            let message = "only a cluster knows other managers: --force-conflicts is for clusters";
+            return Err(CommandError::new(Exit::WrongTarget, message));
+        }
+        self.conflicts = kubernetes::Answer::Take;
+        Ok(())
+    }
+
     /// Where everything of the site is, in words.
     pub(crate) fn place(&self) -> String {
         match self.target {
@@ -191,6 +208,7 @@ impl Site {
 
     /// From here on this plan is made, or none.
     pub(crate) fn bind(&mut self, saved: Plan) {
+        self.conflicts = saved.conflicts.answer;
         self.saved = Some(Box::new(saved));
     }
 
@@ -376,7 +394,8 @@ impl Site {
         if let Some(saved) = &self.saved {
             cluster::check_unchanged(seen, saved)?;
         }
-        self.check_saved(cluster::refine(seen, &self.images, plan).await?)
+        let plan = cluster::refine(seen, &self.images, plan, self.conflicts).await?;
+        self.check_saved(plan)
     }
 
     fn check_saved(&self, plan: Plan) -> Result<Plan, CommandError> {

@@ -10,7 +10,7 @@ use installer_pki::Pair;
 use installer_plan::Receipt;
 use installer_plan::docker::label;
 use installer_plan::kubernetes::{
-    FIELD_MANAGER, KubernetesAction, RECEIPT, RECEIPT_KEY, SecretSource,
+    Conflict, Conflicts, FIELD_MANAGER, KubernetesAction, RECEIPT, RECEIPT_KEY, SecretSource,
 };
 use installer_render::Layout;
 use installer_render::kubernetes::{Kind, Object, ObjectId};
@@ -19,13 +19,16 @@ use serde_json::{Map, Value, json};
 use crate::connect::Connection;
 use crate::error::{KubernetesError, conflicts, effect, gone};
 use crate::list::each_item;
-use crate::managed::{has_applied, shared};
+use crate::managed::{dated, has_applied, moved, shared};
 use crate::observe::decode;
 use crate::receipt;
 use crate::request::{Applied, Asked, Extent, Force, RequestError, asked};
 
 /// Up to this many Secrets are asked for by name; of more a list is cheaper.
 const FEW: usize = 3;
+
+/// Who else changes an object all the time is not waited for.
+const TURNS: u32 = 5;
 
 /// How soon to look again whether an object that is being removed is gone.
 const REMOVAL: Duration = Duration::from_secs(2);
@@ -49,6 +52,8 @@ pub(crate) struct Site {
     primitives: Primitives,
     /// The data of the site's Secrets by name, while many are changed.
     secrets: Option<HashMap<String, Map<String, Value>>>,
+    /// Fields of other managers that may be taken.
+    conflicts: Conflicts,
 }
 
 impl Site {
@@ -70,12 +75,24 @@ impl Site {
             logins,
             primitives,
             secrets: None,
+            conflicts: Conflicts::default(),
         }
+    }
+
+    pub(crate) fn take(&mut self, conflicts: Conflicts) {
+        self.conflicts = conflicts;
     }
 
     pub(crate) async fn perform(&self, action: &KubernetesAction) -> Result<Done, EffectError> {
         match action {
-            KubernetesAction::Apply { object, secrets } => {
+            KubernetesAction::Apply {
+                object,
+                secrets,
+                adopts,
+            } => {
+                if let Some(uid) = adopts {
+                    self.adopt(&object.id, uid).await?;
+                }
                 let applied = if object.id.kind == Kind::Secret {
                     self.say(&object.id, &self.fill(object, secrets).await?)
                         .await
@@ -174,8 +191,8 @@ impl Site {
         self.primitives.clone().done();
     }
 
-    /// Says what we say of an object. Fields that others have said are taken where the object is
-    /// ours: the plan has told of them.
+    /// Says what we say of an object. Fields that others have are taken where the object is ours, the
+    /// plan has told of them, and somebody has asked for it.
     pub(crate) async fn apply(&self, object: &Object) -> Result<Applied, EffectError> {
         self.say(&object.id, &object.value()).await
     }
@@ -187,16 +204,9 @@ impl Site {
         };
         let mut applied = apply(Force::No).await;
         let conflict = applied.as_ref().err().and_then(RequestError::refusal);
-        if let Some(whose) = conflict.and_then(conflicts) {
-            let found = self.metadata(id).await?;
-            if !found.as_ref().is_some_and(|object| self.is_ours(object)) {
-                let others = found.map(|object| shared(&object, FIELD_MANAGER));
-                let others = others.unwrap_or_default().join(", ");
-                let operation =
-                    format!("cannot apply `{id}`, which is not ours: {whose}; {others}");
-                return Err(EffectError::new(ErrorKind::Conflict, operation));
-            }
-            tracing::info!("taking back in `{id}`: {whose}");
+        let conflict = conflict.map(conflicts).unwrap_or_default();
+        if !conflict.is_empty() {
+            self.check_takes(id, conflict).await?;
             applied = apply(Force::Yes).await;
         }
         let applied = applied.map_err(|error| {
@@ -211,6 +221,73 @@ impl Site {
             return Err(error);
         }
         Ok(applied)
+    }
+
+    /// An error where these fields of an object are not to be taken.
+    async fn check_takes(&self, id: &ObjectId, mut all: Vec<Conflict>) -> Result<(), EffectError> {
+        let words = |all: &[&Conflict]| {
+            let words: Vec<_> = all.iter().map(ToString::to_string).collect();
+            words.join(", ")
+        };
+        let found = self.metadata(id).await?;
+        if let Some(found) = &found {
+            dated(&mut all, found);
+        }
+        let whose = words(&all.iter().collect::<Vec<_>>());
+        if !found.as_ref().is_some_and(|object| self.is_ours(object)) {
+            let others = found.map(|object| shared(&object, FIELD_MANAGER));
+            let others = others.unwrap_or_default().join(", ");
+            let operation = format!("cannot apply `{id}`, which is not ours: {whose}; {others}");
+            return Err(EffectError::new(ErrorKind::Conflict, operation));
+        }
+        // What admission writes beside an object is noted as of our own manager; and the receipt is
+        // nobody else's business.
+        let open: Vec<_> = all
+            .iter()
+            .filter(|conflict| conflict.by.manager != FIELD_MANAGER && *id != receipt::id())
+            .filter(|conflict| !self.conflicts.lets_take(id, conflict))
+            .collect();
+        if open.is_empty() {
+            tracing::info!("taking in `{id}`: {whose}");
+            return Ok(());
+        }
+        let operation = format!(
+            "cannot apply `{id}`: {}, and the plan has not asked to take it; see what \
+             `stakeout plan` says of it now",
+            words(&open)
+        );
+        Err(EffectError::new(ErrorKind::Conflict, operation))
+    }
+
+    /// What those who made an object have said of it becomes what we have said, if it still is the one
+    /// with this UID.
+    async fn adopt(&self, id: &ObjectId, uid: &str) -> Result<(), EffectError> {
+        for turn in 1.. {
+            let Some(found) = self.metadata(id).await? else {
+                return Ok(());
+            };
+            let is_same = found.pointer("/metadata/uid").and_then(Value::as_str) == Some(uid);
+            let Some(fields) = moved(&found, FIELD_MANAGER).filter(|_| is_same) else {
+                return Ok(());
+            };
+            let version = found.pointer("/metadata/resourceVersion");
+            let replaced = self
+                .connection
+                .replace_managed_fields(&self.namespace, id, &fields, version)
+                .await;
+            match replaced {
+                // Somebody was quicker: what they have said is kept.
+                Err(error) if error.code() == Some(409) && turn < TURNS => {}
+                replaced => {
+                    let asked = asked("patch", id.kind, &id.name);
+                    replaced
+                        .map_err(|error| self.failed(&format!("adopt `{id}`"), asked, error))?;
+                    self.count();
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Says something of an object in a namespace of a chart, which is ours as a whole.

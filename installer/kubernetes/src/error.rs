@@ -1,6 +1,7 @@
 //! What goes wrong with a cluster.
 
 use installer_engine::{EffectError, ErrorKind};
+use installer_plan::kubernetes::{Conflict, Hand};
 use installer_render::kubernetes::ObjectId;
 
 use crate::request::{Asked, Cause, Refusal, RequestError};
@@ -201,21 +202,26 @@ pub(crate) fn fixed(refusal: &Refusal) -> Vec<&str> {
         .collect()
 }
 
-/// Who has which of the fields that we would say, and since when, in the server's words:
-/// `"kubectl-edit" using apps/v1 at 2026-11-21T18:00:00Z`.
-pub(crate) fn conflicts(refusal: &Refusal) -> Option<String> {
+/// Who has which of the fields that we would say, and since when. The server's words are
+/// `conflict with "kubectl-edit" using apps/v1 at 2026-11-21T18:00:00Z`, without what follows the
+/// name where that one applies, too.
+pub(crate) fn conflicts(refusal: &Refusal) -> Vec<Conflict> {
     let conflict = |cause: &&Cause| cause.reason == "FieldManagerConflict";
-    let named: Vec<_> = refusal
-        .causes
-        .iter()
-        .filter(conflict)
+    let causes = refusal.causes.iter().filter(conflict);
+    causes
         .map(|cause| {
             let whose = cause.message.strip_prefix("conflict with ");
             let whose = whose.unwrap_or(&cause.message);
-            format!("`{}` is of {whose}", cause.field.trim_start_matches('.'))
+            let mut parts = whose.splitn(3, '"');
+            let manager = parts.nth(1).unwrap_or(whose).to_owned();
+            let time = parts.next().and_then(|rest| rest.rsplit_once(" at "));
+            let time = time.map(|(_, time)| time.to_owned()).unwrap_or_default();
+            Conflict {
+                field: cause.field.trim_start_matches('.').to_owned(),
+                by: Hand { manager, time },
+            }
         })
-        .collect();
-    (!named.is_empty()).then(|| named.join(", "))
+        .collect()
 }
 
 /// A thing of the cluster that has to be there and is not.
@@ -300,14 +306,24 @@ mod tests {
 
     #[test]
     fn a_conflict_names_manager_and_field() {
-        let cause = (
-            "FieldManagerConflict",
-            "conflict with \"kubectl-edit\" using apps/v1",
-            ".spec.replicas",
-        );
-        assert_eq!(
-            conflicts(&refused(409, "Apply failed", cause)).as_deref(),
-            Some("`spec.replicas` is of \"kubectl-edit\" using apps/v1")
-        );
+        for (message, told) in [
+            (
+                "conflict with \"kubectl-edit\" using apps/v1 at 2026-11-21T18:00:00Z",
+                "`spec.replicas` is of `kubectl-edit` since 2026-11-21T18:00:00Z",
+            ),
+            (
+                "conflict with \"scaler\" with subresource \"scale\" using apps/v1",
+                "`spec.replicas` is of `scaler`",
+            ),
+            ("conflict with \"helm\"", "`spec.replicas` is of `helm`"),
+        ] {
+            let cause = ("FieldManagerConflict", message, ".spec.replicas");
+            let found = conflicts(&refused(409, "Apply failed", cause));
+            assert_eq!(
+                found.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                [told]
+            );
+        }
+        assert!(conflicts(&refused(409, "modified", ("", "", ""))).is_empty());
     }
 }

@@ -227,6 +227,15 @@ pub(crate) enum Force {
     Yes,
 }
 
+impl Force {
+    fn parameter(self) -> &'static str {
+        match self {
+            Self::No => "",
+            Self::Yes => "&force=true",
+        }
+    }
+}
+
 /// `deployments.apps`
 fn resource(kind: Kind) -> String {
     match kind.group() {
@@ -365,13 +374,10 @@ impl Connection {
         struct Answer {
             metadata: Applied,
         }
-        let force = match force {
-            Force::No => "",
-            Force::Yes => "&force=true",
-        };
         let path = format!(
-            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{force}",
-            path(id, namespace)
+            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{}",
+            path(id, namespace),
+            force.parameter(),
         );
         let body = serde_json::to_vec(value).map_err(RequestError::Answer)?;
         let bytes = self
@@ -414,22 +420,45 @@ impl Connection {
         Ok(answer.metadata)
     }
 
-    /// What an object would be after what we say of it, whoever has its fields now. Nothing changes.
+    /// What an object would be after what we say of it. Nothing changes.
     pub(crate) async fn dry_run(
         &self,
         namespace: &str,
         id: &ObjectId,
         value: &Value,
+        force: Force,
     ) -> Result<Value, RequestError> {
         let path = format!(
-            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict&force=true&dryRun=All",
-            path(id, namespace)
+            "{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{}&dryRun=All",
+            path(id, namespace),
+            force.parameter(),
         );
         let body = serde_json::to_vec(value).map_err(RequestError::Answer)?;
         let body = Some(("application/apply-patch+yaml", body));
         let accept = Extent::Whole.accept();
         let bytes = self.send(Method::PATCH, &path, accept, body).await?;
         serde_json::from_slice(&bytes).map_err(RequestError::Answer)
+    }
+
+    /// Writes down who has said what of an object, if nobody has changed it since this version.
+    pub(crate) async fn replace_managed_fields(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+        fields: &Value,
+        version: Option<&Value>,
+    ) -> Result<(), RequestError> {
+        let patch = json!([
+            { "op": "replace", "path": "/metadata/managedFields", "value": fields },
+            { "op": "replace", "path": "/metadata/resourceVersion", "value": version },
+        ]);
+        let path = format!("{}?fieldManager={FIELD_MANAGER}", path(id, namespace));
+        let body = serde_json::to_vec(&patch).map_err(RequestError::Answer)?;
+        let body = Some(("application/json-patch+json", body));
+        let accept = Extent::Metadata.accept();
+        self.send(Method::PATCH, &path, accept, body)
+            .await
+            .map(drop)
     }
 
     /// Takes an object away; with a UID, that one only.

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use installer_engine::{EffectError, ErrorKind, Logins, Primitives, Probe, World};
 use installer_pki::Pair;
 use installer_plan::docker::label;
-use installer_plan::kubernetes::KubernetesAction;
+use installer_plan::kubernetes::{Conflicts, KubernetesAction};
 use installer_plan::{Action, Condition, Operation, Receipt};
 use installer_render::kubernetes::{Kind, Object, ObjectId};
 
@@ -142,6 +142,11 @@ impl KubernetesWorld {
             cameras: Cameras::default(),
             leaving: false,
         }
+    }
+
+    /// From here on these fields may be taken from their managers, where that was asked for.
+    pub fn take(&mut self, conflicts: Conflicts) {
+        self.site.take(conflicts);
     }
 
     /// Primitives performed so far.
@@ -364,6 +369,7 @@ mod tests {
         Action::Kubernetes(KubernetesAction::Apply {
             object: Object::new(ObjectId::new(kind, name), &json!({})),
             secrets: BTreeMap::new(),
+            adopts: None,
         })
     }
 

@@ -12,7 +12,7 @@ use crate::check::Finding;
 use crate::digest::{Digest, digest_of};
 use crate::docker::DockerAction;
 use crate::facts::CameraFact;
-use crate::kubernetes::KubernetesAction;
+use crate::kubernetes::{Conflicts, KubernetesAction};
 use crate::receipt::Owned;
 use crate::storage::StorageEstimate;
 
@@ -48,6 +48,9 @@ pub struct Plan {
     /// The objects that it changes or removes, as they were when it was made.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub seen: BTreeMap<ObjectId, Digest>,
+    /// Fields of other managers that it would take, and whether it may.
+    #[serde(default, skip_serializing_if = "Conflicts::is_empty")]
+    pub conflicts: Conflicts,
     /// Bit rates that the estimate is made of, by camera, as far as they were measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rates: BTreeMap<String, CameraFact>,
@@ -64,6 +67,7 @@ impl Plan {
             &self.data,
             &self.steps,
             &self.seen,
+            &self.conflicts,
         ))
     }
 

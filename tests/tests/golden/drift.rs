@@ -1,10 +1,13 @@
 //! What somebody else has changed in a cluster, and plans that are older than it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use installer_plan::kubernetes::{
-    FieldChange, Hand, ImageAnswer, KubernetesAction, KubernetesFacts, ObjectFact, Rehearsal,
-    Rehearsals, Values, changed_since, images_to_ask_for, rehearsed, to_rehearse, with_images,
+    Answer, Conflict, FieldChange, Hand, ImageAnswer, KubernetesAction, KubernetesFacts,
+    ObjectFact, Rehearsal, Rehearsals, Values, changed_since, images_to_ask_for, rehearsed,
+    to_rehearse, with_images,
 };
-use installer_plan::{Action, Condition, Operation, Pending, show};
+use installer_plan::{Action, Condition, Operation, Pending, Plan, show};
 use installer_render::kubernetes::{Kind, ObjectId};
 use installer_spec::Profile;
 
@@ -31,8 +34,11 @@ const SECRET: (Kind, &str) = (Kind::Secret, "vault");
 
 fn said(of: &[((Kind, &str), Rehearsal)]) -> Rehearsals {
     let all = of.iter();
-    all.map(|((kind, name), said)| (ObjectId::new(*kind, *name), said.clone()))
-        .collect()
+    let said = all.map(|((kind, name), said)| (ObjectId::new(*kind, *name), said.clone()));
+    Rehearsals {
+        said: said.collect(),
+        conflicts: BTreeMap::new(),
+    }
 }
 
 #[test]
@@ -57,7 +63,7 @@ fn what_others_have_changed_is_told_with_who_and_when() {
     own.by = None;
     let many = (0..20).map(|n| field(&format!("spec.f{n}"), shown(Some("a"), None)));
     let agent = [field("spec.replicas", shown(Some("3"), Some("1"))), own];
-    let said = said(&[
+    let mut said = said(&[
         (
             AGENT,
             Rehearsal::Differs(agent.into_iter().chain(many).collect()),
@@ -67,8 +73,25 @@ fn what_others_have_changed_is_told_with_who_and_when() {
             Rehearsal::Differs(vec![field("data.vault-admin-token.1", Values::Hidden)]),
         ),
     ]);
-    let plan = rehearsed(plan, &facts, &said);
+    let conflict = Conflict {
+        field: "spec.replicas".into(),
+        by: Hand {
+            manager: "kubectl-edit".into(),
+            time: "2026-11-21T20:00:00Z".into(),
+        },
+    };
+    let agent = ObjectId::new(AGENT.0, AGENT.1);
+    said.conflicts.insert(agent, vec![conflict]);
+    let plan = rehearsed(plan, &facts, &said, Answer::Leave);
     check_golden("demo", "kubernetes-drift.plan.txt", &show(&plan));
+    // Only what was asked for is saved with the plan.
+    assert!(plan.waits_for_conflicts_alone());
+    let taking = plan.clone().taking_conflicts();
+    assert_ne!(taking.digest(), plan.digest());
+    assert_eq!(
+        taking,
+        rehearsed(planned(&profile, &facts), &facts, &said, Answer::Take)
+    );
 }
 
 #[test]
@@ -84,7 +107,7 @@ fn what_cannot_be_changed_is_made_anew_unless_something_is_kept_in_it() {
         (CLAIM, fixed("spec")),
         (SECRET, fixed("data")),
     ]);
-    let plan = rehearsed(planned(&profile, &facts), &facts, &said);
+    let plan = rehearsed(planned(&profile, &facts), &facts, &said, Answer::Leave);
     check_golden("demo", "kubernetes-made-anew.plan.txt", &show(&plan));
     // Nobody else's is taken: each is removed by its UID, and gone before the next is made.
     for step in &plan.steps {
@@ -192,6 +215,7 @@ fn new_images_reach_agents_in_waves() {
         })
         .collect();
     assert_eq!(awaited, [3, 1, 1, 3], "{}", show(&rest));
+    the_way_back_goes_in_waves(&profile, &plan, &cut, &facts);
     // The way back is as it was.
     let mut receipt = receipt_of(&plan);
     let owned = std::mem::take(&mut receipt.owned);
@@ -208,4 +232,50 @@ fn new_images_reach_agents_in_waves() {
     assert_eq!(*now, plan.owned.images);
     receipt.pending = None;
     assert!(receipt.way_back().is_none());
+}
+
+/// Those that were brought are mended first, whatever they do now; the others were never touched.
+fn the_way_back_goes_in_waves(
+    profile: &Profile,
+    begun: &Plan,
+    cut: &KubernetesFacts,
+    before: &KubernetesFacts,
+) {
+    let mut back = cut.clone();
+    back.images.clone_from(&before.images);
+    let mut receipt = before.receipt.clone().unwrap();
+    receipt.pending = Some(Pending {
+        operation: Operation::Install,
+        revision: 2,
+        plan: String::new(),
+        owned: receipt_of(begun).owned,
+        steps: Vec::new(),
+    });
+    back.receipt = Some(receipt);
+    let plan = planned(profile, &back);
+    check_golden("demo", "kubernetes-way-back.plan.txt", &show(&plan));
+    let waves: Vec<_> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::Kubernetes(KubernetesAction::AwaitCameras { agents, unproven }) => {
+                let unproven: BTreeSet<_> = unproven.keys().cloned().collect();
+                assert_eq!(*agents, unproven, "{}", show(&plan));
+                Some(agents.clone())
+            }
+            _ => None,
+        })
+        .collect();
+    let of = |names: &[&str]| names.iter().map(|name| format!("agent-{name}")).collect();
+    assert_eq!(waves, [of(&["c0"]), of(&["c1", "c2"])]);
+    // One that was cut short, too: nobody knows who of the others it has brought.
+    if let Some(pending) = back.receipt.as_mut().and_then(|r| r.pending.as_mut()) {
+        pending.owned.images.clone_from(&plan.owned.images);
+    }
+    let again = planned(profile, &back);
+    let first = again.steps.iter().find_map(|step| match &step.settle {
+        Some(Condition::Recording { agents, .. }) => Some(agents.len()),
+        _ => None,
+    });
+    assert_eq!(first, Some(5), "{}", show(&again));
 }

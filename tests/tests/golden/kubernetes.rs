@@ -114,8 +114,9 @@ pub(crate) fn planned(profile: &Profile, facts: &KubernetesFacts) -> Plan {
 pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
     let mut facts = before.clone();
     let mut objects = facts.objects.clone();
-    let mut made = |id: ObjectId, applied| {
+    let mut made = |id: ObjectId, applied, image| {
         let fact = ObjectFact {
+            image,
             uid: digest_of(&id),
             ownership: Ownership::Ours,
             applied,
@@ -134,9 +135,14 @@ pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
             continue;
         };
         match action {
-            KubernetesAction::Apply { object, secrets } => {
+            KubernetesAction::Apply {
+                object, secrets, ..
+            } => {
                 let digest = applied_digest(object.id.kind, &object.value());
-                made(object.id.clone(), Some(digest));
+                let manifest = object.value();
+                let image = manifest.pointer("/spec/template/spec/containers/0/image");
+                let image = image.and_then(|image| image.as_str()).map(str::to_owned);
+                made(object.id.clone(), Some(digest), image);
                 for source in secrets.values() {
                     let fact = SecretFact {
                         versions: [source.name.version].into(),
@@ -146,8 +152,8 @@ pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
                 }
             }
             KubernetesAction::MakeAuthority { secret, trust, .. } => {
-                made(ObjectId::new(Kind::Secret, secret.clone()), None);
-                made(ObjectId::new(Kind::ConfigMap, trust.clone()), None);
+                made(ObjectId::new(Kind::Secret, secret.clone()), None, None);
+                made(ObjectId::new(Kind::ConfigMap, trust.clone()), None, None);
                 facts.certificates.authority = true;
             }
             KubernetesAction::IssueCertificate {
@@ -156,7 +162,7 @@ pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
                 names,
                 ..
             } => {
-                made(ObjectId::new(Kind::Secret, secret.clone()), None);
+                made(ObjectId::new(Kind::Secret, secret.clone()), None, None);
                 let fact = CertificateFact {
                     names: names.clone(),
                     good: true,
@@ -166,7 +172,7 @@ pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
                 facts.certificates.services.insert(service.clone(), fact);
             }
             KubernetesAction::InstallCertificate { secret, .. } => {
-                made(ObjectId::new(Kind::Secret, secret.clone()), None);
+                made(ObjectId::new(Kind::Secret, secret.clone()), None, None);
                 if let Some(OwnCertificate::Usable(own)) = &mut facts.access.own {
                     own.in_place = true;
                 }

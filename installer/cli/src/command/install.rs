@@ -60,6 +60,7 @@ pub(super) async fn run(
     context: &Context,
 ) -> Result<Exit, CommandError> {
     let mut site = Site::read(context)?;
+    site.answer_conflicts(arguments.conflicts)?;
     site.print_warnings();
     let logins = site.logins(context, MayAsk::Yes);
     if arguments.no_wait {
@@ -78,7 +79,8 @@ pub(super) async fn upgrade(
     arguments: &args::Upgrade,
     context: &Context,
 ) -> Result<Exit, CommandError> {
-    let site = Site::read(context)?;
+    let mut site = Site::read(context)?;
+    site.answer_conflicts(arguments.conflicts)?;
     site.print_warnings();
     let logins = site.logins(context, MayAsk::Yes);
     require_installed(&site, &logins).await?;
@@ -99,6 +101,7 @@ pub(super) async fn rollback(
     context: &Context,
 ) -> Result<Exit, CommandError> {
     let mut site = Site::read(context)?;
+    site.answer_conflicts(arguments.conflicts)?;
     site.choose_previous_images()?;
     site.print_warnings();
     let logins = site.logins(context, MayAsk::Yes);
@@ -179,7 +182,7 @@ async fn change(
             site.data,
         ));
     }
-    announce(&plan, context)?;
+    let plan = announce(plan, context)?;
     context.catch_interrupt();
     let progress = Progress::new(context.printer);
     let mut world = site.world(context, logins.clone(), &survey);
@@ -187,6 +190,9 @@ async fn change(
         (&survey.seen, &world, &lease)
     {
         *lease = cluster::first_lease(seen, world, context).await?;
+    }
+    if let AnyWorld::Kubernetes(world) = &mut world {
+        world.take(plan.conflicts.clone());
     }
     let mut away = Away::default();
     let mut report = |event: Event| {
@@ -292,11 +298,13 @@ fn errors(plan: &Plan) -> impl Iterator<Item = &Finding> {
     findings.filter(|finding| finding.severity == Severity::Error)
 }
 
-/// Shows what will happen and asks, unless nothing will.
-fn announce(plan: &Plan, context: &Context) -> Result<(), CommandError> {
-    context.printer.note(&show(plan));
-    let errors: Vec<_> = errors(plan).collect();
-    if !errors.is_empty() {
+/// Shows what will happen and asks, unless nothing will. Whoever says yes has been shown what is taken
+/// from others, and takes it.
+fn announce(plan: Plan, context: &Context) -> Result<Plan, CommandError> {
+    context.printer.note(&show(&plan));
+    let takes = plan.waits_for_conflicts_alone() && context.can_ask && !context.yes;
+    let errors: Vec<_> = errors(&plan).collect();
+    if !errors.is_empty() && !takes {
         let messages: Vec<_> = errors
             .iter()
             .map(|f| format!("{} [{}]", f.message, f.id))
@@ -321,9 +329,19 @@ fn announce(plan: &Plan, context: &Context) -> Result<(), CommandError> {
         ));
     }
     if plan.is_empty() {
-        return Ok(());
+        return Ok(plan);
     }
-    context.confirm(&format!("Make {} changes?", plan.steps.len()))
+    let count = plan.steps.len();
+    if takes {
+        let question = format!(
+            "Make {count} changes, and take this from other managers: {}?",
+            plan.conflicts
+        );
+        context.confirm(&question)?;
+        return Ok(plan.taking_conflicts());
+    }
+    context.confirm(&format!("Make {count} changes?"))?;
+    Ok(plan)
 }
 
 async fn prove(

@@ -26,7 +26,8 @@ struct Planned<'a> {
 }
 
 pub(super) async fn run(arguments: &args::Plan, context: &Context) -> Result<Exit, CommandError> {
-    let site = Site::read(context)?;
+    let mut site = Site::read(context)?;
+    site.answer_conflicts(arguments.conflicts)?;
     site.print_warnings();
     let logins = site.logins(context, MayAsk::No);
     let mut survey = site.survey(&logins).await?;

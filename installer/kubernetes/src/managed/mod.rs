@@ -5,10 +5,13 @@
 //! `v:…` for an item that is its own key, `i:N` for one by its place, and `.` for the thing itself.
 //! A key with nothing below it is said as a whole.
 
+mod adoption;
 mod difference;
 
+pub(crate) use adoption::{is_maker, moved};
 pub(crate) use difference::{differences, filled};
 
+use installer_plan::kubernetes::{Conflict, Hand};
 use serde_json::{Map, Value};
 
 type Fields = Map<String, Value>;
@@ -76,6 +79,15 @@ pub(crate) fn applied(object: &Value, manager: &str) -> Option<Value> {
     Some(extract(object, own.fields, &others))
 }
 
+/// Notes since when each of these managers has what it has: servers do not say it with the conflict.
+pub(crate) fn dated(conflicts: &mut [Conflict], object: &Value) {
+    for conflict in conflicts.iter_mut().filter(|one| one.by.time.is_empty()) {
+        let of_it = entries(object).filter(|entry| entry.manager == conflict.by.manager);
+        let last = of_it.map(|entry| entry.time).max();
+        last.unwrap_or_default().clone_into(&mut conflict.by.time);
+    }
+}
+
 /// Other managers and the fields that they have set, in words.
 pub(crate) fn shared(object: &Value, manager: &str) -> Vec<String> {
     entries(object)
@@ -96,6 +108,25 @@ pub(crate) fn shared(object: &Value, manager: &str) -> Vec<String> {
             (!named.is_empty()).then(|| format!("`{}` set {named}{more}{time}", entry.manager))
         })
         .collect()
+}
+
+/// Other managers that have one of these keys of the object's `data`.
+pub(crate) fn holders(object: &Value, manager: &str, keys: &[&str]) -> Vec<Conflict> {
+    let strangers = entries(object).filter(|entry| is_stranger(entry, manager));
+    let held = strangers.flat_map(|entry| {
+        let data = entry.fields.get("f:data").and_then(Value::as_object);
+        let keys = keys
+            .iter()
+            .filter(move |key| data.is_some_and(|data| data.contains_key(&format!("f:{key}"))));
+        keys.map(move |key| Conflict {
+            field: format!("data.{key}"),
+            by: Hand {
+                manager: entry.manager.to_owned(),
+                time: entry.time.to_owned(),
+            },
+        })
+    });
+    held.collect()
 }
 
 /// Whether the thing is said as a whole.

@@ -225,3 +225,22 @@ fn others_are_named_with_their_fields_and_the_cluster_is_not() {
         ]
     );
 }
+
+#[test]
+fn who_has_a_key_is_told() {
+    let mut object = live(
+        json!({ "metadata": {} }),
+        &json!({ "f:data": { "f:a": {} } }),
+    );
+    let theirs = json!({ "f:data": { ".": {}, "f:a": {}, "f:b": {}, "f:c": {} } });
+    other(&mut object, "kubectl-patch", "", &theirs);
+    let held = holders(&object, FIELD_MANAGER, &["b", "a", "x"]);
+    let held: Vec<_> = held.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        held,
+        [
+            "`data.b` is of `kubectl-patch` since 2026-11-21T18:00:00Z",
+            "`data.a` is of `kubectl-patch` since 2026-11-21T18:00:00Z",
+        ]
+    );
+}

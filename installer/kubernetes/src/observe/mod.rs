@@ -18,7 +18,7 @@ use installer_plan::Receipt;
 use installer_plan::docker::{ImageFact, Ownership, label};
 use installer_plan::kubernetes::{
     AUTHORITY, Cluster, FIELD_MANAGER, KubernetesFacts, ObjectFact, RECEIPT, TRUST, applied_digest,
-    certificate_secret, units,
+    certificate_secret, further_names, units,
 };
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Kind, ObjectId};
@@ -129,15 +129,15 @@ pub async fn observe(
         }
         None => Default::default(),
     };
-    let facts = KubernetesFacts {
+    let mut facts = KubernetesFacts {
         cluster: cluster?,
         unserved,
         access,
-        given: site.given,
+        given: std::mem::take(&mut site.given),
         namespace: wanted.namespace.to_owned(),
         installation,
         certificates: certificate::facts(&site.texts, &layout),
-        objects: site.objects,
+        objects: std::mem::take(&mut site.objects),
         secrets,
         missing_logins,
         images: wanted.images.clone(),
@@ -146,11 +146,14 @@ pub async fn observe(
             .as_ref()
             .map(|receipt| receipt.rates.clone())
             .unwrap_or_default(),
-        receipt: site.receipt,
+        receipt: site.receipt.take(),
         rotate: BTreeSet::new(),
         charts: charts.charts,
         releases: charts.releases,
     };
+    if let Some(profile) = wanted.profile {
+        look_further(connection, profile, &site, &mut facts).await?;
+    }
     Ok(KubernetesObserved {
         facts,
         secrets: values,
@@ -206,7 +209,7 @@ async fn look<'a>(
     for (kind, answer) in rest {
         site.read_items(connection, kind, &answer)?;
     }
-    look_up(connection, wanted, &mut site).await?;
+    look_up(connection, wanted, &unserved, &mut site).await?;
     let unsettled = std::mem::take(&mut site.unsettled);
     let (namespace, objects) = (wanted.namespace, &mut site.objects);
     settled::look_closer(connection, namespace, wanted.site, unsettled, objects).await;
@@ -440,6 +443,10 @@ impl<'a> Site<'a> {
                 .pointer("/spec/resources/requests/storage")
                 .and_then(|amount| units(amount.as_str()?)),
             ready,
+            image: object
+                .pointer("/spec/template/spec/containers/0/image")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
         })
     }
 
@@ -513,12 +520,14 @@ fn each(
 async fn look_up(
     connection: &Connection,
     wanted: Wanted<'_>,
+    unserved: &BTreeSet<Kind>,
     site: &mut Site<'_>,
 ) -> Result<(), KubernetesError> {
     let mut known: BTreeSet<_> = site.objects.keys().collect();
     known.extend(site.receipt.iter().flat_map(owned));
     let mut missing: BTreeMap<Kind, BTreeSet<&ObjectId>> = BTreeMap::new();
-    for id in wanted.names.iter().filter(|id| !known.contains(id)) {
+    let unknown = |id: &&ObjectId| !known.contains(id) && !unserved.contains(&id.kind);
+    for id in wanted.names.iter().filter(unknown) {
         missing.entry(id.kind).or_default().insert(id);
     }
     let own = ObjectId::new(Kind::Namespace, wanted.namespace);
@@ -543,6 +552,42 @@ async fn look_up(
     }
     for (kind, object) in found {
         site.read_item(kind, &object);
+    }
+    Ok(())
+}
+
+/// Looks for objects with the names of what follows from the rest: what leads in from outside, and what
+/// others read the site's numbers by.
+async fn look_further(
+    connection: &Connection,
+    profile: &Profile,
+    site: &Site<'_>,
+    facts: &mut KubernetesFacts,
+) -> Result<(), KubernetesError> {
+    let home = ObjectId::new(Kind::Namespace, &*facts.namespace);
+    if !facts.objects.contains_key(&home) {
+        return Ok(());
+    }
+    let mut known: BTreeSet<_> = facts.objects.keys().cloned().collect();
+    known.extend(facts.receipt.iter().flat_map(owned).cloned());
+    let names = further_names(profile, facts);
+    let mut missing: BTreeMap<Kind, BTreeSet<&ObjectId>> = BTreeMap::new();
+    for id in names.difference(&known) {
+        if !facts.unserved.contains(&id.kind) {
+            missing.entry(id.kind).or_default().insert(id);
+        }
+    }
+    let lookups = missing
+        .values()
+        .map(|ids| find(connection, &facts.namespace, ids));
+    for named in join_all(lookups).await {
+        for (kind, object) in named? {
+            let name = object.pointer("/metadata/name").and_then(Value::as_str);
+            let id = ObjectId::new(kind, name.unwrap_or_default());
+            facts
+                .objects
+                .extend(site.fact(kind, &object).map(|fact| (id, fact)));
+        }
     }
     Ok(())
 }

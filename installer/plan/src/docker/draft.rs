@@ -15,6 +15,7 @@ use crate::certificate::{What, brings_own, due, is_of_acme};
 use crate::check::Finding;
 use crate::digest::Digest;
 use crate::facts::PathFact;
+use crate::kubernetes::Conflicts;
 use crate::plan::{Action, Change, Operation, Plan, Step};
 use crate::receipt::Owned;
 use crate::secret::NewSecret;
@@ -391,6 +392,7 @@ impl<'a> Draft<'a> {
             findings,
             storage,
             seen: BTreeMap::new(),
+            conflicts: Conflicts::default(),
             rates: self.facts.cameras.clone(),
         }
     }

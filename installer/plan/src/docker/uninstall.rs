@@ -7,6 +7,7 @@ use installer_render::{Layout, Store};
 
 use super::{DockerAction, DockerFacts, FILES, Ownership, object_name};
 use crate::host::Level;
+use crate::kubernetes::Conflicts;
 use crate::plan::{Action, Change, Operation, Plan, Step};
 use crate::receipt::Owned;
 
@@ -105,6 +106,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &DockerFacts) -> Plan {
         findings: Vec::new(),
         storage: None,
         seen: BTreeMap::new(),
+        conflicts: Conflicts::default(),
         rates: BTreeMap::new(),
         steps,
     }

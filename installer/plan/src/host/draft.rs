@@ -14,6 +14,7 @@ use super::{PlanError, unit_name, unit_path, user_name};
 use crate::certificate::is_of_acme;
 use crate::digest::{Digest, digest_of};
 use crate::facts::{Facts, PathFact, ServiceManager};
+use crate::kubernetes::Conflicts;
 use crate::plan::{Action, Change, HostAction, Operation, Plan, Step};
 use crate::receipt::Owned;
 use crate::secret::NewSecret;
@@ -411,6 +412,7 @@ impl<'a> Draft<'a> {
             findings,
             storage,
             seen: BTreeMap::new(),
+            conflicts: Conflicts::default(),
             rates: self.facts.cameras.clone(),
         }
     }

@@ -7,6 +7,7 @@ use installer_render::Layout;
 
 use super::unit_name;
 use crate::facts::{Facts, PathFact, ServiceManager};
+use crate::kubernetes::Conflicts;
 use crate::plan::{Action, Change, Condition, HostAction, Operation, Plan, Step};
 use crate::receipt::Owned;
 
@@ -77,6 +78,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &Facts) -> Plan {
         findings: Vec::new(),
         storage: None,
         seen: BTreeMap::new(),
+        conflicts: Conflicts::default(),
         rates: BTreeMap::new(),
         steps: draft.steps,
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use installer_render::kubernetes::{Object, ObjectId, Release};
+use installer_render::kubernetes::{Kind, Object, ObjectId, Release};
 use installer_render::{SecretName, SecretOrigin};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,10 @@ pub enum KubernetesAction {
         /// are there stay.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         secrets: BTreeMap<String, SecretSource>,
+        /// UID of one that others have made for the site: what those who made it have said of it
+        /// becomes what we have said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        adopts: Option<String>,
     },
     /// Takes an object away, if it still is the one with this UID.
     Delete { id: ObjectId, uid: String },
@@ -67,6 +71,35 @@ pub enum KubernetesAction {
         key: String,
         labels: BTreeMap<String, String>,
     },
+}
+
+impl KubernetesAction {
+    /// The objects whose values are made where they lie, each with the keys of its data.
+    pub fn made_in_place(&self) -> Vec<(ObjectId, [&str; 2])> {
+        let secret = |name: &String| ObjectId::new(Kind::Secret, name);
+        match self {
+            Self::MakeAuthority {
+                secret: own, trust, ..
+            } => {
+                let keys = ["ca.crt", "ca.key"];
+                let trust = ObjectId::new(Kind::ConfigMap, trust);
+                vec![(secret(own), keys), (trust, keys)]
+            }
+            Self::IssueCertificate {
+                secret: own,
+                certificate,
+                key,
+                ..
+            }
+            | Self::InstallCertificate {
+                secret: own,
+                certificate,
+                key,
+                ..
+            } => vec![(secret(own), [certificate.as_str(), key.as_str()])],
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// The cameras of an agent.

@@ -1,9 +1,12 @@
 //! What must hold before the first effect on a cluster.
 
+use std::collections::BTreeSet;
+
 use installer_render::docker::is_loopback;
 use installer_render::kubernetes::{Kind, ObjectId, Site, claims};
 use installer_spec::{Monitoring, Profile, Source, TestSource};
 
+use super::install::own_objects;
 use super::{KubernetesFacts, entrance, judge};
 use crate::check::{Finding, Severity, login_missing};
 use crate::docker::{ImageStanding, Ownership};
@@ -16,7 +19,7 @@ pub(super) fn findings(
     storage: Option<&StorageEstimate>,
     promise: Promise,
 ) -> Vec<Finding> {
-    let mut found = foreign(facts);
+    let mut found = foreign(profile, facts, site);
     let mut say = |severity, id: &str, message: String, help: &str| {
         found.push(Finding::new(severity, id, message, help));
     };
@@ -156,18 +159,31 @@ fn shared(facts: &KubernetesFacts) -> Option<Finding> {
             Severity::Info,
             "object-shared",
             format!("others have set fields of our objects: {}{more}", named.join("; ")),
-            "fields that we say are taken back; what we say nothing of stays until somebody takes it \
-             out",
+            "of these, fields that we say are taken back with --force-conflicts; what we say nothing of \
+             stays until somebody takes it out",
         )
     })
 }
 
-fn foreign(facts: &KubernetesFacts) -> Vec<Finding> {
+/// What is somebody else's: in the way where it has a name of ours, and left alone anywhere.
+fn foreign(profile: &Profile, facts: &KubernetesFacts, site: &Site) -> Vec<Finding> {
+    let made = own_objects(profile);
+    let rendered = site.objects.iter().map(|one| &one.object.id);
+    let workloads = site.workloads.iter().map(|one| &one.object.id);
+    let wanted: BTreeSet<_> = rendered.chain(workloads).chain(&made).collect();
     let objects = facts.objects.iter().filter(|(_, fact)| !fact.offered);
     let named = objects.filter_map(|(id, fact)| {
         let Ownership::Foreign(sign) = &fact.ownership else {
             return None;
         };
+        if !wanted.contains(id) {
+            return Some(Finding::new(
+                Severity::Warning,
+                "look-alike",
+                format!("{id} looks like ours and is not: {sign}"),
+                "it stays; take the label `stakeout.site` off it, so that nobody takes it for ours",
+            ));
+        }
         Some(Finding::new(
             Severity::Error,
             "foreign-object",

@@ -166,4 +166,7 @@ pub struct ObjectFact {
     /// Of a Deployment: it is as ready as it is meant to be.
     #[serde(default)]
     pub ready: bool,
+    /// Of a Deployment: what its first container is told to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
 }

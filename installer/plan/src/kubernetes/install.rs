@@ -14,8 +14,8 @@ use installer_spec::{Monitoring, Profile, TargetChoice};
 use super::entrance::{Choice, choose};
 use super::seen::seen_of;
 use super::{
-    AUTHORITY, KubernetesAction, KubernetesFacts, SecretSource, TRUST, applied_digest, capacity,
-    certificate_secret, checks, namespace, release, volume,
+    AUTHORITY, Conflicts, KubernetesAction, KubernetesFacts, SecretSource, TRUST, applied_digest,
+    capacity, certificate_secret, checks, namespace, release, volume,
 };
 use crate::certificate::{What, brings_own, due};
 use crate::check::Finding;
@@ -107,8 +107,34 @@ pub fn names(profile: &Profile) -> BTreeSet<ObjectId> {
         .collect()
 }
 
+/// The names of what follows from the cluster: what leads in from outside, and what others read the
+/// site's numbers by.
+pub fn further_names(profile: &Profile, facts: &KubernetesFacts) -> BTreeSet<ObjectId> {
+    let (entrance, scraping) = (choose(profile, facts), scraping(profile, facts));
+    if entrance.is_none() && scraping == Scraping::Nobody {
+        return BTreeSet::new();
+    }
+    // One camera more makes no other name of this sort.
+    let mut few = profile.clone();
+    few.cameras.truncate(1);
+    let versions = secret_purposes(&few).into_keys();
+    let site = render(&Inputs {
+        profile: &few,
+        folder: Utf8Path::new(""),
+        namespace: &facts.namespace,
+        installation: "",
+        secrets: &versions.map(|purpose| (purpose, 1)).collect(),
+        images: &Component::ALL.map(|one| (one, String::new())).into(),
+        volumes: &BTreeMap::new(),
+        entrance: entrance.as_ref().map(|choice| &choice.entrance),
+        scraping,
+    });
+    let objects = site.objects.into_iter();
+    objects.map(|rendered| rendered.object.id).collect()
+}
+
 /// Objects that are made where they lie, and are not compared.
-fn own_objects(profile: &Profile) -> BTreeSet<ObjectId> {
+pub(super) fn own_objects(profile: &Profile) -> BTreeSet<ObjectId> {
     let certified = certificates(profile);
     let mut all: BTreeSet<_> = certified
         .keys()
@@ -250,14 +276,26 @@ impl Draft<'_> {
         }
         let id = rendered.object.id.to_string();
         let action = KubernetesAction::Apply {
+            adopts: self.adopts(&rendered.object),
             object: rendered.object,
             secrets: sources,
         };
         self.push(change, id, action).detail = detail;
     }
 
+    /// The UID of one that others have made for this site.
+    fn adopts(&self, object: &Object) -> Option<String> {
+        let fact = self.facts.objects.get(&object.id)?;
+        fact.offered.then(|| fact.uid.clone())
+    }
+
     /// What follows from the cluster: where the vault is reached, and whose disk a claim gets.
     fn said_of(&self, object: &Object) -> Vec<String> {
+        if self.adopts(object).is_some() {
+            let line = "made for this site by others, and adopted as it is: what they have said of it \
+                        and the profile does not say goes";
+            return vec![line.to_owned()];
+        }
         match object.id.kind {
             Kind::Service if object.id.name == ENTRANCE => {
                 let choice = self.entrance.as_ref().zip(self.profile.access.as_ref());
@@ -346,11 +384,14 @@ impl Draft<'_> {
         let (stores, others): (Vec<_>, Vec<_>) = workloads
             .into_iter()
             .partition(|one| one.role == Role::Store);
-        let in_waves = self.replaces_agents();
-        let (agents, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|one| {
-            let is_there = self.facts.objects.contains_key(&one.object.id);
-            in_waves && one.role == Role::Agent && is_there
-        });
+        let is_there = |one: &Workload| {
+            one.role == Role::Agent && self.facts.objects.contains_key(&one.object.id)
+        };
+        let known: Vec<_> = others.iter().filter(|one| is_there(one)).collect();
+        let in_waves = self.replaces_agents(&known);
+        let (agents, others): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|one| in_waves && is_there(one));
         self.note_cameras(&agents);
         self.together(stores);
         self.together(others);
@@ -409,10 +450,15 @@ impl Draft<'_> {
             None => return false,
         };
         let action = KubernetesAction::Apply {
+            adopts: self.adopts(&workload.object),
             object: workload.object,
             secrets: BTreeMap::new(),
         };
-        self.push(change, id, action);
+        let detail = match &action {
+            KubernetesAction::Apply { object, .. } => self.said_of(object),
+            _ => Vec::new(),
+        };
+        self.push(change, id, action).detail = detail;
         true
     }
 
@@ -457,6 +503,7 @@ impl Draft<'_> {
             owned: self.owned,
             findings,
             storage,
+            conflicts: Conflicts::default(),
             rates: self.facts.cameras.clone(),
         }
     }

@@ -3,6 +3,7 @@
 mod action;
 mod capacity;
 mod checks;
+mod conflict;
 mod entrance;
 mod facts;
 mod flavour;
@@ -18,6 +19,7 @@ mod volume;
 mod waves;
 
 pub use action::{KubernetesAction, SecretSource, Watched};
+pub use conflict::{Answer, Conflict, Conflicts};
 pub use entrance::entrance;
 pub use facts::{
     ChartFact, Cluster, GatewayFact, IngressClassFact, KubernetesFacts, NodeFact, ObjectFact,
@@ -25,7 +27,7 @@ pub use facts::{
 };
 pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
 pub use images::{ImageAnswer, images_to_ask_for, with_images};
-pub use install::{names, objects, plan};
+pub use install::{further_names, names, objects, plan};
 pub use quantity::{milli, units};
 pub use rehearsal::{FieldChange, Hand, Rehearsal, Rehearsals, Values, rehearsed, to_rehearse};
 pub use release::DIGEST_LABEL;

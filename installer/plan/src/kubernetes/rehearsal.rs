@@ -6,7 +6,7 @@ use std::fmt;
 use installer_render::kubernetes::{Kind, ObjectId};
 use serde::{Deserialize, Serialize};
 
-use super::{KubernetesAction, KubernetesFacts};
+use super::{Answer, Conflict, Conflicts, KubernetesAction, KubernetesFacts};
 use crate::check::{Finding, Severity};
 use crate::plan::{Action, Change, Condition, Plan, Step};
 
@@ -78,7 +78,12 @@ impl fmt::Display for FieldChange {
 }
 
 /// Of the objects that a plan would change and that are there.
-pub type Rehearsals = BTreeMap<ObjectId, Rehearsal>;
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rehearsals {
+    pub said: BTreeMap<ObjectId, Rehearsal>,
+    /// Fields among those that differ and that another manager would have to be taken from.
+    pub conflicts: BTreeMap<ObjectId, Vec<Conflict>>,
+}
 
 /// The objects that [`rehearsed`] wants to know more of.
 pub fn to_rehearse<'a>(plan: &'a Plan, facts: &KubernetesFacts) -> Vec<&'a KubernetesAction> {
@@ -92,7 +97,11 @@ pub fn to_rehearse<'a>(plan: &'a Plan, facts: &KubernetesFacts) -> Vec<&'a Kuber
             .get(&object.id)
             // One that is well and not ready has nothing to be told.
             .is_some_and(|fact| !fact.ending && !is_as_applied(object, fact)),
-        _ => false,
+        // What is said of these is made later; whose they are can be told.
+        action => action.made_in_place().iter().any(|(id, _)| {
+            let fact = facts.objects.get(id);
+            fact.is_some_and(|fact| !fact.shared.is_empty())
+        }),
     };
     actions.filter(is_there).collect()
 }
@@ -103,8 +112,14 @@ fn is_as_applied(object: &installer_render::kubernetes::Object, fact: &super::Ob
 }
 
 /// The plan with what the cluster said of its changes: which fields differ, and since when; what
-/// has to be made anew, and what that costs.
-pub fn rehearsed(mut plan: Plan, facts: &KubernetesFacts, said: &Rehearsals) -> Plan {
+/// has to be made anew, and what that costs; what would be taken from others, which `answer` decides.
+pub fn rehearsed(
+    mut plan: Plan,
+    facts: &KubernetesFacts,
+    heard: &Rehearsals,
+    answer: Answer,
+) -> Plan {
+    let said = &heard.said;
     let mut steps = Vec::with_capacity(plan.steps.len());
     let (mut group, mut leaving): (Vec<Step>, Vec<Step>) = (Vec::new(), Vec::new());
     for mut step in std::mem::take(&mut plan.steps) {
@@ -131,7 +146,10 @@ pub fn rehearsed(mut plan: Plan, facts: &KubernetesFacts, said: &Rehearsals) -> 
     }
     flush(&mut steps, &mut leaving, &mut group);
     plan.steps = steps;
-    plan
+    plan.with_conflicts(Conflicts {
+        of: heard.conflicts.clone(),
+        answer,
+    })
 }
 
 fn lines(fields: &[FieldChange]) -> Vec<String> {

@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use installer_render::kubernetes::{Kind, ObjectId};
 
 use super::seen::seen_of;
-use super::{KubernetesAction, KubernetesFacts, release};
+use super::{Conflicts, KubernetesAction, KubernetesFacts, release};
 use crate::docker::Ownership;
 use crate::host::Level;
 use crate::plan::{Action, Change, Condition, Operation, Plan, Step};
@@ -122,6 +122,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &KubernetesFacts) -> Plan
         findings,
         storage: None,
         seen: seen_of(&steps, facts),
+        conflicts: Conflicts::default(),
         rates: BTreeMap::new(),
         steps,
     }

@@ -46,14 +46,45 @@ fn sizes(count: usize) -> Vec<usize> {
 }
 
 impl Draft<'_> {
-    /// Whether agents that are there get another image than the one that was in force.
-    pub(super) fn replaces_agents(&self) -> bool {
+    /// Whether agents that are there get another image than the one that was in force, or than the one
+    /// that they run.
+    pub(super) fn replaces_agents(&self, agents: &[&Workload]) -> bool {
+        let now = self.agent_image();
+        let is_other = |image: Option<&String>| image.zip(now).is_some_and(|(a, b)| a != b);
+        is_other(self.image_in_force()) || agents.iter().any(|agent| is_other(self.image_of(agent)))
+    }
+
+    fn agent_image(&self) -> Option<&String> {
+        let image = self.facts.images.get(&Component::Agent);
+        image.map(|image| &image.reference)
+    }
+
+    /// The agents' image that the last run that ended has brought.
+    fn image_in_force(&self) -> Option<&String> {
+        let receipt = self.facts.receipt.as_ref()?;
+        receipt.owned.images.get(Component::Agent.name())
+    }
+
+    /// What an agent runs now.
+    fn image_of(&self, agent: &Workload) -> Option<&String> {
+        let fact = self.facts.objects.get(&agent.object.id)?;
+        fact.image.as_ref()
+    }
+
+    /// Whether a run that did not end, or somebody else, has brought what this agent runs: what its
+    /// cameras do now is no measure.
+    fn is_doubtful(&self, agent: &Workload) -> bool {
+        let pair = self.image_of(agent).zip(self.image_in_force());
+        pair.is_some_and(|(runs, in_force)| runs != in_force)
+    }
+
+    /// Whether agents that are as wanted may be so since a run that did not end. On the way back from
+    /// one that was for another image, they were never touched.
+    fn may_have_brought(&self) -> bool {
         let receipt = self.facts.receipt.as_ref();
-        let before = receipt.and_then(|r| r.owned.images.get(Component::Agent.name()));
-        let now = self.facts.images.get(&Component::Agent);
-        before
-            .zip(now)
-            .is_some_and(|(before, now)| *before != now.reference)
+        let pending = receipt.and_then(|receipt| receipt.pending.as_ref());
+        let begun = pending.and_then(|p| p.owned.images.get(Component::Agent.name()));
+        self.image_in_force() != self.agent_image() || begun == self.agent_image()
     }
 
     fn watched(&self, agents: &[&Workload]) -> BTreeMap<String, Watched> {
@@ -70,7 +101,7 @@ impl Draft<'_> {
     pub(super) fn note_cameras(&mut self, agents: &[Workload]) {
         let old: Vec<_> = agents
             .iter()
-            .filter(|agent| !self.is_as_wanted(&agent.object))
+            .filter(|agent| !self.is_as_wanted(&agent.object) && !self.is_doubtful(agent))
             .collect();
         let agents = self.watched(&old);
         if !agents.is_empty() {
@@ -84,8 +115,14 @@ impl Draft<'_> {
         let (brought, mut old): (Vec<_>, Vec<_>) = agents
             .into_iter()
             .partition(|agent| self.is_as_wanted(&agent.object));
-        let mut unproven = self.watched(&brought.iter().collect::<Vec<_>>());
+        let mut unproven = if self.may_have_brought() {
+            self.watched(&brought.iter().collect::<Vec<_>>())
+        } else {
+            BTreeMap::new()
+        };
         self.together(brought);
+        // What may be broken is mended first.
+        old.sort_by_key(|agent| !self.is_doubtful(agent));
         let mut sizes = sizes(old.len());
         if !unproven.is_empty() {
             sizes.insert(0, 0);
@@ -94,8 +131,10 @@ impl Draft<'_> {
         for (index, size) in sizes.into_iter().enumerate() {
             let wave: Vec<_> = old.drain(..size).collect();
             let agents: BTreeSet<_> = wave.iter().map(|agent| agent.service.clone()).collect();
+            let mut unproven = std::mem::take(&mut unproven);
+            let doubtful: Vec<_> = wave.iter().filter(|one| self.is_doubtful(one)).collect();
+            unproven.extend(self.watched(&doubtful));
             self.together(wave);
-            let unproven = std::mem::take(&mut unproven);
             let awaited: BTreeSet<_> = agents.iter().chain(unproven.keys()).cloned().collect();
             let id = format!(
                 "wave {} of {of}: the cameras of {} record again",
