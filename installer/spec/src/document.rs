@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use crate::access::AccessDocument;
 use crate::charts::ChartDocument;
+use crate::monitoring::MonitoringDocument;
 use crate::profile::{
     Broker, Buffer, Camera, Catalogue, Credentials, Database, EventSink, Isolation, Keeper,
-    Monitoring, Profile, Provider, Record, Source, Storage, TargetChoice, TestSource, When,
+    Profile, Provider, Record, Source, Storage, TargetChoice, TestSource, When,
 };
 use crate::units::{format_bytes, format_duration};
 
@@ -60,17 +61,7 @@ pub(crate) struct Document {
     /// draw. `auto`: where the cluster knows the objects of Prometheus Operator.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = "auto"))]
-    monitoring: MonitoringWord,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-enum MonitoringWord {
-    #[default]
-    Auto,
-    On,
-    Off,
+    monitoring: MonitoringDocument,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -484,11 +475,7 @@ impl From<&Profile> for Document {
             events: profile.events.iter().map(EventDocument::from).collect(),
             access: profile.access.as_ref().map(AccessDocument::from),
             charts: profile.charts.iter().map(ChartDocument::from).collect(),
-            monitoring: match profile.monitoring {
-                Monitoring::Auto => MonitoringWord::Auto,
-                Monitoring::On => MonitoringWord::On,
-                Monitoring::Off => MonitoringWord::Off,
-            },
+            monitoring: MonitoringDocument::from(profile),
         }
     }
 }
@@ -674,7 +661,7 @@ impl Default for RecordDocument {
     }
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

@@ -127,12 +127,17 @@ pub(crate) const CHART: Keys = Keys {
     known: &["name", "chart", "version", "values", "secrets"],
     later: &[],
 };
+pub(crate) const MONITORING: Keys = Keys {
+    owner: "`monitoring`",
+    known: &["when", "labels"],
+    later: &[],
+};
 pub(crate) const CERT_MANAGER: Keys = Keys {
     owner: "`cert_manager`",
     known: &["issuer", "kind"],
     later: &[],
 };
-pub(crate) const ALL: [Keys; 13] = [
+pub(crate) const ALL: [Keys; 14] = [
     PROFILE,
     AGENTS,
     CAMERA,
@@ -145,6 +150,7 @@ pub(crate) const ALL: [Keys; 13] = [
     TLS,
     ACME,
     CHART,
+    MONITORING,
     CERT_MANAGER,
 ];
 
@@ -219,6 +225,7 @@ mod tests {
             ),
             (ACME, vec!["Acme"]),
             (CHART, vec!["Chart"]),
+            (MONITORING, vec!["Monitoring"]),
             (CERT_MANAGER, vec!["Issuer"]),
         ] {
             let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();

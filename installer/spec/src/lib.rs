@@ -12,6 +12,7 @@ mod edit;
 mod keys;
 mod lists;
 mod mask;
+mod monitoring;
 mod profile;
 mod tree;
 mod units;

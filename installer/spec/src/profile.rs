@@ -28,6 +28,8 @@ pub struct Profile {
     pub charts: Vec<Chart>,
     /// Of a cluster.
     pub monitoring: Monitoring,
+    /// Labels by which a Prometheus Operator picks what it reads; also of a cluster.
+    pub monitoring_labels: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -167,6 +167,27 @@ fn a_cluster_with_prometheus_is_told_of_the_site() {
 }
 
 #[test]
+fn what_an_operator_picks_by_label_has_that_label() {
+    let mut all = cluster_profiles();
+    let (_, mut profile) = all.find(|(name, _)| name == "cluster").unwrap();
+    let label = ("release".to_owned(), "kube-prometheus-stack".to_owned());
+    profile.monitoring_labels.extend([label]);
+    let facts = recorded("microk8s", &profile.site);
+    let site = objects(&profile, Utf8Path::new(FOLDER), &facts);
+    let labelled = site.objects.iter().map(|one| &one.object).filter(|object| {
+        object.value()["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    });
+    let labelled: Vec<_> = labelled.map(|object| object.id.to_string()).collect();
+    let wanted = [
+        "ConfigMap/dashboard",
+        "PodMonitor/agents",
+        "PodMonitor/vault",
+        "PrometheusRule/site",
+    ];
+    assert_eq!(labelled, wanted);
+}
+
+#[test]
 fn what_agents_keep_is_in_claims() {
     for (name, keys, claims) in [
         (

@@ -1,5 +1,7 @@
 //! `stakeout init`: asks what cannot be found out, looks at each camera, writes the profile.
 
+use std::collections::BTreeMap;
+
 use agent_api::ProbeReport;
 use installer_host::programs_folder;
 use installer_plan::Severity;
@@ -65,6 +67,7 @@ pub(super) async fn run(arguments: args::Init, context: &Context) -> Result<Exit
         access: None,
         charts: Vec::new(),
         monitoring: Monitoring::Auto,
+        monitoring_labels: BTreeMap::new(),
         catalogue: Catalogue::Sqlite,
         events: Vec::new(),
     };

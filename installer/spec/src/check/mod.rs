@@ -10,6 +10,7 @@ mod chart;
 mod event;
 mod list;
 mod login;
+mod monitoring;
 mod site;
 mod store;
 mod url;

@@ -92,7 +92,7 @@ cameras:
 storage: { provider: filesystem, path: /srv/stakeout, keeper: vault, retention: 30d, quota: 2TiB }
 events: [ { webhook: \"https://h/x\" } ]
 access: { address: 192.168.1.5:8443, names: [ Vault.example.org, 10.0.0.1 ], tls: internal }
-monitoring: off
+monitoring: { when: off, labels: { release: \"7\" } }
 ";
     let rtsp = |main: &str, credentials| Source::Rtsp {
         main: url(main),
@@ -173,6 +173,7 @@ monitoring: off
         }),
         charts: Vec::new(),
         monitoring: Monitoring::Off,
+        monitoring_labels: [("release".to_owned(), "7".to_owned())].into(),
     };
     let parsed = good(text);
     assert_eq!(
@@ -398,6 +399,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
         (
             select(vec![Buffer::Disposable, Buffer::Claim]),
             select(vec![Monitoring::Auto, Monitoring::On, Monitoring::Off]),
+            proptest::collection::btree_map("[a-z]{1,9}", "[a-zA-Z0-9]{1,9}", 0..3),
         ),
     )
         .prop_map(
@@ -409,13 +411,14 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 (path, retention, quota, keeper, provider),
                 catalogue,
                 (events, access),
-                (buffer, monitoring),
+                (buffer, monitoring, monitoring_labels),
             )| {
                 Profile {
                     site,
                     target,
                     agents: Agents { isolation, buffer },
                     monitoring,
+                    monitoring_labels,
                     cameras: cameras
                         .into_iter()
                         .map(|(name, (source, record))| Camera {
