@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
+use e2e::prometheus::Prometheus;
 use e2e::shipped::run;
 use e2e::{INSTALL, Output, Site, root, wait_until};
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ const NAMESPACE: &str = "stakeout-hill-lookout";
 #[test]
 fn a_chart_lives_beside_a_site() {
     let cluster = Cluster::start();
+    // So that there is a Prometheus to be told of the site.
+    cluster.extend();
     let helm = run(Command::new("bash")
         .arg(root().join("ci/parts/kubernetes"))
         .args(["tool", "helm"]));
@@ -26,11 +29,22 @@ fn a_chart_lives_beside_a_site() {
         helm: helm.trim().to_owned(),
     };
     chart.is_released_and_then_left_alone();
+    chart.is_beside_a_site_that_prometheus_reads();
     chart.is_put_right_after_others();
     chart.is_finished_after_helm_was_killed();
     chart.comes_from_a_registry();
     chart.is_refused_where_it_cannot_be();
     chart.goes_and_its_claims_with_the_data();
+}
+
+/// The names of our own metrics in an expression.
+fn metrics(expression: &str) -> Vec<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = expression.split(|c: char| !is_name(c));
+    let ours = words.filter(|word| word.starts_with("stakeout_"));
+    ours.filter(|word| word.contains("_agent_") || word.contains("_vault_"))
+        .map(str::to_owned)
+        .collect()
 }
 
 struct Chart {
@@ -143,6 +157,62 @@ impl Chart {
         assert_eq!(self.newest(), (2, "deployed".to_owned()));
         let camera = self.cluster.get(NAMESPACE, &["deployment/lookout"]);
         assert_eq!(camera["status"]["availableReplicas"], 2, "{camera}");
+    }
+
+    /// What rules and dashboard ask for is what agents and vault tell.
+    fn is_beside_a_site_that_prometheus_reads(&self) {
+        let namespace = "stakeout-hill";
+        let prometheus = Prometheus::of_namespace(&self.cluster, namespace);
+        let both = || {
+            let targets = prometheus.targets();
+            targets.len() == 2 && targets.iter().all(|one| one["health"] == "up")
+        };
+        wait_until(Duration::from_secs(30), "agent and vault are read", both);
+        let drawn = "rate(stakeout_agent_received_bytes_total[5m])";
+        let twice = || !prometheus.query(drawn).is_empty();
+        wait_until(Duration::from_secs(30), "they are read twice", twice);
+
+        // Every panel draws something.
+        let dashboard = self.cluster.get(namespace, &["configmap/dashboard"]);
+        let dashboard = dashboard["data"]["stakeout-hill.json"].as_str().unwrap();
+        let dashboard: Value = serde_json::from_str(dashboard).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap().iter();
+        let drawn = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+        let mut expressions = 0;
+        for target in drawn {
+            let expression = target["expr"].as_str().unwrap();
+            let expression = expression.replace("$namespace", namespace);
+            let series = prometheus.query(&expression);
+            assert_eq!(series.len(), 1, "{expression}: {series:?}");
+            // What the legend names is there.
+            let legend = target["legendFormat"].as_str().unwrap();
+            if let Some((_, name)) = legend.split_once("{{") {
+                let name = name.split("}}").next().unwrap();
+                assert!(
+                    series[0]["metric"][name].is_string(),
+                    "{legend}: {series:?}"
+                );
+            }
+            expressions += 1;
+        }
+        assert!(expressions >= 13, "{expressions}");
+
+        // Every rule can be judged, and nobody is told of a site that is well.
+        let judged = || {
+            let rules = prometheus.rules();
+            !rules.is_empty() && rules.iter().all(|rule| rule["health"] == "ok")
+        };
+        wait_until(Duration::from_secs(30), "the rules are judged", judged);
+        for rule in prometheus.rules() {
+            assert_eq!(rule["state"], "inactive", "{rule}");
+            // Both sides of a comparison are there, but for what a site of this sort does not have.
+            let expression = rule["query"].as_str().unwrap();
+            for name in metrics(expression) {
+                let found = prometheus.query(&name);
+                let named = name.contains("integration");
+                assert_eq!(found.is_empty(), named, "{name} of {expression}: {found:?}");
+            }
+        }
     }
 
     /// Somebody ran Helm by hand.
