@@ -12,6 +12,7 @@ use installer_plan::kubernetes::KubernetesAction;
 use installer_plan::{Action, Condition, Operation, Receipt};
 use installer_render::kubernetes::{Kind, Object, ObjectId};
 
+use crate::addon;
 use crate::cameras::Cameras;
 use crate::connect::Connection;
 use crate::effects::{Done, Site};
@@ -74,6 +75,7 @@ fn deed(action: &Action) -> Option<(Deed, ObjectId)> {
             Some((Deed::Issue, ObjectId::new(Kind::Secret, secret)))
         }
         KubernetesAction::MakeAuthority { .. }
+        | KubernetesAction::EnableAddon { .. }
         | KubernetesAction::Release { .. }
         | KubernetesAction::RemoveRelease { .. }
         | KubernetesAction::NoteCameras { .. }
@@ -322,6 +324,7 @@ impl World for KubernetesWorld {
             Condition::Released { namespace, .. } => {
                 release::probe(&self.site.connection, namespace).await
             }
+            Condition::Addon { brings, .. } => addon::probe(&self.site.connection, brings).await,
             Condition::All { of } => {
                 let probes = of.iter().map(|condition| Box::pin(self.probe(condition)));
                 worst(join_all(probes).await)

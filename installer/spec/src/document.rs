@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::access::AccessDocument;
 use crate::charts::ChartDocument;
+use crate::cluster::ClusterDocument;
 use crate::monitoring::MonitoringDocument;
 use crate::profile::{
     Broker, Buffer, Camera, Catalogue, Credentials, Database, EventSink, Isolation, Keeper,
@@ -62,6 +63,9 @@ pub(crate) struct Document {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = "auto"))]
     monitoring: MonitoringDocument,
+    /// What may be done to a cluster beside the site itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    cluster: ClusterDocument,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -476,6 +480,7 @@ impl From<&Profile> for Document {
             access: profile.access.as_ref().map(AccessDocument::from),
             charts: profile.charts.iter().map(ChartDocument::from).collect(),
             monitoring: MonitoringDocument::from(profile),
+            cluster: ClusterDocument::from(&profile.cluster),
         }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) const PROFILE: Keys = Keys {
         "access",
         "charts",
         "monitoring",
+        "cluster",
     ],
     later: &[],
 };
@@ -132,12 +133,17 @@ pub(crate) const MONITORING: Keys = Keys {
     known: &["when", "labels"],
     later: &[],
 };
+pub(crate) const CLUSTER: Keys = Keys {
+    owner: "`cluster`",
+    known: &["addons", "addresses"],
+    later: &[],
+};
 pub(crate) const CERT_MANAGER: Keys = Keys {
     owner: "`cert_manager`",
     known: &["issuer", "kind"],
     later: &[],
 };
-pub(crate) const ALL: [Keys; 14] = [
+pub(crate) const ALL: [Keys; 15] = [
     PROFILE,
     AGENTS,
     CAMERA,
@@ -151,6 +157,7 @@ pub(crate) const ALL: [Keys; 14] = [
     ACME,
     CHART,
     MONITORING,
+    CLUSTER,
     CERT_MANAGER,
 ];
 
@@ -226,6 +233,7 @@ mod tests {
             (ACME, vec!["Acme"]),
             (CHART, vec!["Chart"]),
             (MONITORING, vec!["Monitoring"]),
+            (CLUSTER, vec!["Cluster"]),
             (CERT_MANAGER, vec!["Issuer"]),
         ] {
             let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();

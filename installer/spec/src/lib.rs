@@ -6,6 +6,7 @@
 mod access;
 mod charts;
 mod check;
+mod cluster;
 mod diagnostic;
 mod document;
 mod edit;
@@ -24,9 +25,9 @@ pub use edit::{EditError, add_camera, remove_camera};
 pub use lists::{Lists, MemoryLists};
 pub use mask::mask;
 pub use profile::{
-    Access, AccessTls, Acme, Agents, Broker, Buffer, Camera, Catalogue, Chart, ChartSource,
-    ClusterAccess, Credentials, Database, EventSink, Exposure, Isolation, Issuer, IssuerKind,
-    Keeper, Login, MongoAddress, Monitoring, Profile, Provider, Record, S3, Source, Storage,
-    TargetChoice, TestSource, When,
+    Access, AccessTls, Acme, Addons, Agents, Broker, Buffer, Camera, Catalogue, Chart, ChartSource,
+    ClusterAccess, ClusterMeans, Credentials, Database, EventSink, Exposure, Isolation, Issuer,
+    IssuerKind, Keeper, Login, MongoAddress, Monitoring, Profile, Provider, Record, S3, Source,
+    Storage, TargetChoice, TestSource, When,
 };
 pub use units::{format_bytes, format_duration, parse_bytes, parse_duration};

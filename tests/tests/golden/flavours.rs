@@ -13,7 +13,7 @@ use crate::check_golden;
 use crate::kubernetes::{FOLDER, after, bare_cluster, cluster_profiles, planned};
 
 /// The facts of a cluster of a flavour, as `tests/golden/flavours` has recorded them.
-fn recorded(flavour: &str, site: &str) -> KubernetesFacts {
+pub(crate) fn recorded(flavour: &str, site: &str) -> KubernetesFacts {
     let path = root().join(format!("tests/golden/flavours/{flavour}.yaml"));
     let text = fs::read_to_string(&path).unwrap();
     let cluster: Cluster = serde_saphyr::from_str(&text).unwrap();

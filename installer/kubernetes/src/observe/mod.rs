@@ -15,8 +15,8 @@ use installer_pki::Pair;
 use installer_plan::Receipt;
 use installer_plan::docker::{ImageFact, Ownership, label};
 use installer_plan::kubernetes::{
-    AUTHORITY, Cluster, FIELD_MANAGER, KubernetesFacts, ObjectFact, RECEIPT, TRUST, applied_digest,
-    certificate_secret, units,
+    AUTHORITY, AddonFacts, Cluster, FIELD_MANAGER, KubernetesFacts, ObjectFact, RECEIPT, TRUST,
+    applied_digest, certificate_secret, units,
 };
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Kind, ObjectId};
@@ -25,6 +25,7 @@ use installer_spec::Profile;
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use crate::addon::read_addons;
 use crate::cluster::read_cluster;
 use crate::connect::Connection;
 use crate::error::KubernetesError;
@@ -127,8 +128,14 @@ pub async fn observe(
         }
         None => Default::default(),
     };
+    let cluster = cluster?;
+    let addons = match wanted.profile {
+        Some(profile) => read_addons(connection, profile, &cluster).await?,
+        None => AddonFacts::default(),
+    };
     let facts = KubernetesFacts {
-        cluster: cluster?,
+        cluster,
+        addons,
         unserved,
         access,
         given: site.given,

@@ -7,6 +7,7 @@ mod access;
 mod camera;
 mod catalogue;
 mod chart;
+mod cluster;
 mod event;
 mod list;
 mod login;

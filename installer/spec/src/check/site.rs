@@ -9,8 +9,8 @@ use super::store::ProviderWord;
 use super::{Checker, DurationLimits, Fields};
 use crate::keys::{self, Words};
 use crate::profile::{
-    Agents, Buffer, Catalogue, Isolation, Keeper, Monitoring, Profile, Provider, Storage,
-    TargetChoice,
+    Agents, Buffer, Catalogue, ClusterMeans, Isolation, Keeper, Monitoring, Profile, Provider,
+    Storage, TargetChoice,
 };
 use crate::tree::{Kind, Node};
 
@@ -115,6 +115,9 @@ impl Checker<'_> {
             .map_or(Some((Monitoring::Auto, BTreeMap::new())), |node| {
                 self.monitoring(node)
             });
+        let cluster = fields
+            .get("cluster")
+            .map_or(Some(ClusterMeans::default()), |node| self.cluster(node));
         self.check_keeper(&fields, storage.as_ref());
         self.check_charts(&fields, target.flatten());
         let (monitoring, monitoring_labels) = monitoring?;
@@ -133,6 +136,7 @@ impl Checker<'_> {
             charts: charts?,
             monitoring,
             monitoring_labels,
+            cluster: cluster?,
         })
     }
 
