@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -35,6 +36,77 @@ fn a_chart_lives_beside_a_site() {
     chart.comes_from_a_registry();
     chart.is_refused_where_it_cannot_be();
     chart.goes_and_its_claims_with_the_data();
+    what_a_site_needs_is_turned_on(&chart.cluster);
+}
+
+/// The cluster as a MicroK8s on which nothing is on, with a script for its command: the snap cannot be
+/// had here. What it does is the real thing: names are answered by CoreDNS again, and volumes come from
+/// the cluster's provisioner.
+fn what_a_site_needs_is_turned_on(cluster: &Cluster) {
+    let addons = "cluster: { addons: enable }\n";
+    let rest = "cameras: [ { name: gate, test: scene } ]\nstorage: { quota: 1GiB }\n";
+    let mut site = cluster.site("milk", rest);
+    let folder = site.folder().to_owned();
+    let keep = |name: &str, objects: &[Value]| {
+        let texts: Vec<_> = objects.iter().map(Value::to_string).collect();
+        fs::write(folder.join(format!("{name}.json")), texts.join("\n")).unwrap();
+    };
+    let taken = |namespace: &str, what: &str| {
+        let mut object = cluster.get(namespace, &[what]);
+        cluster.kubectl(&["delete", what, "--namespace", namespace]);
+        let metadata = object["metadata"].as_object_mut().unwrap();
+        metadata.retain(|key, _| ["name", "namespace", "labels"].contains(&key.as_str()));
+        object
+    };
+    keep(
+        "dns",
+        &["deployment/coredns", "service/kube-dns"].map(|what| taken("kube-system", what)),
+    );
+    let mut class = taken("default", "storageclass/local-path");
+    class["metadata"]["name"] = "microk8s-hostpath".into();
+    let default = json!({ "storageclass.kubernetes.io/is-default-class": "true" });
+    class["metadata"]["annotations"] = default;
+    keep("hostpath-storage", &[class]);
+    cluster.kubectl(&["label", "node", "--all", "microk8s.io/cluster=true"]);
+
+    let refused = site.run(&["plan"]).expect(4);
+    assert!(told(&refused).contains(addons.trim()), "{refused:#?}");
+    site.write_profile(&format!(
+        "version: 1\nsite: milk\ntarget: kubernetes\n{rest}{addons}"
+    ));
+    let refused = site.run(&["plan"]).expect(4);
+    let command = "`microk8s enable hostpath-storage`";
+    assert!(told(&refused).contains(command), "{refused:#?}");
+
+    let script = folder.join("microk8s");
+    let text = format!(
+        "#!/bin/sh\nset -e\n[ \"$1\" = enable ]\necho \"$2\" >>'{folder}/enabled'\n\
+         exec bash '{}/ci/parts/kubernetes' kubectl '{}' apply --filename \"{folder}/$2.json\"\n",
+        root(),
+        cluster.folder()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    site.set("PATH", &format!("{folder}:{path}"));
+    let made = site.run(INSTALL).expect(0).json();
+    assert_eq!(made["verified"]["codec"], "h264", "{made}");
+    let enabled = || fs::read_to_string(folder.join("enabled")).unwrap();
+    assert_eq!(enabled(), "dns\nhostpath-storage\n");
+    let claim = cluster.get("stakeout-milk", &["persistentvolumeclaim/vault"]);
+    assert_eq!(claim["spec"]["storageClassName"], "microk8s-hostpath");
+    let again = site.run(QUICK).expect(0).json();
+    assert_eq!(again["result"], "unchanged", "{again}");
+
+    // They are the cluster's now.
+    let gone = site.run(&["uninstall", "--data", "--yes"]).expect(0);
+    assert!(
+        told(&gone).contains("`dns`, `hostpath-storage`"),
+        "{gone:#?}"
+    );
+    cluster.get("kube-system", &["service/kube-dns"]);
+    cluster.get("default", &["storageclass/microk8s-hostpath"]);
+    assert_eq!(enabled(), "dns\nhostpath-storage\n");
 }
 
 /// The names of our own metrics in an expression.
