@@ -135,6 +135,11 @@ impl Cluster {
         self.kubectl(&["create", "--filename", path]);
     }
 
+    /// Teaches it what others bring: see `ci/parts/kubernetes`.
+    pub fn extend(&self) {
+        self.part("extend", &[]);
+    }
+
     /// Ends one of the cluster's programs by SIGKILL, or restarts it.
     pub fn component(&self, verb: &str, name: &str) {
         self.part(verb, &[name]);

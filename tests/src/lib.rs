@@ -9,6 +9,7 @@ pub mod apiserver_proxy;
 pub mod background;
 pub mod cluster;
 pub mod engine;
+pub mod prometheus;
 pub mod registry;
 pub mod shipped;
 

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
+use e2e::prometheus::Prometheus;
 use e2e::shipped::run;
 use e2e::{INSTALL, Output, Site, root, wait_until};
 use serde_json::{Value, json};
@@ -17,6 +19,8 @@ const NAMESPACE: &str = "stakeout-hill-lookout";
 #[test]
 fn a_chart_lives_beside_a_site() {
     let cluster = Cluster::start();
+    // So that there is a Prometheus to be told of the site.
+    cluster.extend();
     let helm = run(Command::new("bash")
         .arg(root().join("ci/parts/kubernetes"))
         .args(["tool", "helm"]));
@@ -26,11 +30,93 @@ fn a_chart_lives_beside_a_site() {
         helm: helm.trim().to_owned(),
     };
     chart.is_released_and_then_left_alone();
+    chart.is_beside_a_site_that_prometheus_reads();
     chart.is_put_right_after_others();
     chart.is_finished_after_helm_was_killed();
     chart.comes_from_a_registry();
     chart.is_refused_where_it_cannot_be();
     chart.goes_and_its_claims_with_the_data();
+    what_a_site_needs_is_turned_on(&chart.cluster);
+}
+
+/// The cluster as a MicroK8s on which nothing is on, with a script for its command: the snap cannot be
+/// had here. What it does is the real thing: names are answered by CoreDNS again, and volumes come from
+/// the cluster's provisioner.
+fn what_a_site_needs_is_turned_on(cluster: &Cluster) {
+    let addons = "cluster: { addons: enable }\n";
+    let rest = "cameras: [ { name: gate, test: scene } ]\nstorage: { quota: 1GiB }\n";
+    let mut site = cluster.site("milk", rest);
+    let folder = site.folder().to_owned();
+    let keep = |name: &str, objects: &[Value]| {
+        let texts: Vec<_> = objects.iter().map(Value::to_string).collect();
+        fs::write(folder.join(format!("{name}.json")), texts.join("\n")).unwrap();
+    };
+    let taken = |namespace: &str, what: &str| {
+        let mut object = cluster.get(namespace, &[what]);
+        cluster.kubectl(&["delete", what, "--namespace", namespace]);
+        let metadata = object["metadata"].as_object_mut().unwrap();
+        metadata.retain(|key, _| ["name", "namespace", "labels"].contains(&key.as_str()));
+        object
+    };
+    keep(
+        "dns",
+        &["deployment/coredns", "service/kube-dns"].map(|what| taken("kube-system", what)),
+    );
+    let mut class = taken("default", "storageclass/local-path");
+    class["metadata"]["name"] = "microk8s-hostpath".into();
+    let default = json!({ "storageclass.kubernetes.io/is-default-class": "true" });
+    class["metadata"]["annotations"] = default;
+    keep("hostpath-storage", &[class]);
+    cluster.kubectl(&["label", "node", "--all", "microk8s.io/cluster=true"]);
+
+    let refused = site.run(&["plan"]).expect(4);
+    assert!(told(&refused).contains(addons.trim()), "{refused:#?}");
+    site.write_profile(&format!(
+        "version: 1\nsite: milk\ntarget: kubernetes\n{rest}{addons}"
+    ));
+    let refused = site.run(&["plan"]).expect(4);
+    let command = "`microk8s enable hostpath-storage`";
+    assert!(told(&refused).contains(command), "{refused:#?}");
+
+    let script = folder.join("microk8s");
+    let text = format!(
+        "#!/bin/sh\nset -e\n[ \"$1\" = enable ]\necho \"$2\" >>'{folder}/enabled'\n\
+         exec bash '{}/ci/parts/kubernetes' kubectl '{}' apply --filename \"{folder}/$2.json\"\n",
+        root(),
+        cluster.folder()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    site.set("PATH", &format!("{folder}:{path}"));
+    let made = site.run(INSTALL).expect(0).json();
+    assert_eq!(made["verified"]["codec"], "h264", "{made}");
+    let enabled = || fs::read_to_string(folder.join("enabled")).unwrap();
+    assert_eq!(enabled(), "dns\nhostpath-storage\n");
+    let claim = cluster.get("stakeout-milk", &["persistentvolumeclaim/vault"]);
+    assert_eq!(claim["spec"]["storageClassName"], "microk8s-hostpath");
+    let again = site.run(QUICK).expect(0).json();
+    assert_eq!(again["result"], "unchanged", "{again}");
+
+    // They are the cluster's now.
+    let gone = site.run(&["uninstall", "--data", "--yes"]).expect(0);
+    assert!(
+        told(&gone).contains("`dns`, `hostpath-storage`"),
+        "{gone:#?}"
+    );
+    cluster.get("kube-system", &["service/kube-dns"]);
+    cluster.get("default", &["storageclass/microk8s-hostpath"]);
+    assert_eq!(enabled(), "dns\nhostpath-storage\n");
+}
+
+/// The names of our own metrics in an expression.
+fn metrics(expression: &str) -> Vec<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = expression.split(|c: char| !is_name(c));
+    let ours = words.filter(|word| word.starts_with("stakeout_"));
+    ours.filter(|word| word.contains("_agent_") || word.contains("_vault_"))
+        .map(str::to_owned)
+        .collect()
 }
 
 struct Chart {
@@ -143,6 +229,62 @@ impl Chart {
         assert_eq!(self.newest(), (2, "deployed".to_owned()));
         let camera = self.cluster.get(NAMESPACE, &["deployment/lookout"]);
         assert_eq!(camera["status"]["availableReplicas"], 2, "{camera}");
+    }
+
+    /// What rules and dashboard ask for is what agents and vault tell.
+    fn is_beside_a_site_that_prometheus_reads(&self) {
+        let namespace = "stakeout-hill";
+        let prometheus = Prometheus::of_namespace(&self.cluster, namespace);
+        let both = || {
+            let targets = prometheus.targets();
+            targets.len() == 2 && targets.iter().all(|one| one["health"] == "up")
+        };
+        wait_until(Duration::from_secs(30), "agent and vault are read", both);
+        let drawn = "rate(stakeout_agent_received_bytes_total[5m])";
+        let twice = || !prometheus.query(drawn).is_empty();
+        wait_until(Duration::from_secs(30), "they are read twice", twice);
+
+        // Every panel draws something.
+        let dashboard = self.cluster.get(namespace, &["configmap/dashboard"]);
+        let dashboard = dashboard["data"]["stakeout-hill.json"].as_str().unwrap();
+        let dashboard: Value = serde_json::from_str(dashboard).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap().iter();
+        let drawn = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+        let mut expressions = 0;
+        for target in drawn {
+            let expression = target["expr"].as_str().unwrap();
+            let expression = expression.replace("$namespace", namespace);
+            let series = prometheus.query(&expression);
+            assert_eq!(series.len(), 1, "{expression}: {series:?}");
+            // What the legend names is there.
+            let legend = target["legendFormat"].as_str().unwrap();
+            if let Some((_, name)) = legend.split_once("{{") {
+                let name = name.split("}}").next().unwrap();
+                assert!(
+                    series[0]["metric"][name].is_string(),
+                    "{legend}: {series:?}"
+                );
+            }
+            expressions += 1;
+        }
+        assert!(expressions >= 13, "{expressions}");
+
+        // Every rule can be judged, and nobody is told of a site that is well.
+        let judged = || {
+            let rules = prometheus.rules();
+            !rules.is_empty() && rules.iter().all(|rule| rule["health"] == "ok")
+        };
+        wait_until(Duration::from_secs(30), "the rules are judged", judged);
+        for rule in prometheus.rules() {
+            assert_eq!(rule["state"], "inactive", "{rule}");
+            // Both sides of a comparison are there, but for what a site of this sort does not have.
+            let expression = rule["query"].as_str().unwrap();
+            for name in metrics(expression) {
+                let found = prometheus.query(&name);
+                let named = name.contains("integration");
+                assert_eq!(found.is_empty(), named, "{name} of {expression}: {found:?}");
+            }
+        }
     }
 
     /// Somebody ran Helm by hand.

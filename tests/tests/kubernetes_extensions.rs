@@ -5,11 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 
+use e2e::Site;
 use e2e::cluster::Cluster;
-use e2e::shipped::run;
-use e2e::{Site, root};
 use serde_json::{Value, json};
 
 const PROFILE: &str = "
@@ -94,10 +92,7 @@ fn what_others_taught_a_cluster_is_used_where_it_is() {
         assert!(!before.contains(taught), "{before:?}");
     }
 
-    run(Command::new("bash")
-        .arg(root().join("ci/parts/kubernetes"))
-        .arg("extend")
-        .arg(cluster.folder()));
+    cluster.extend();
     apply(&cluster, &site, &[gateway()]);
     let objects = planned(&site);
     let after = names(&objects);

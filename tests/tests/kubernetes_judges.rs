@@ -1,5 +1,5 @@
 //! What others say of the objects that we render: kube-score of their hardness, cyclonus of who may
-//! talk to whom. Neither needs a cluster.
+//! talk to whom, promtool of when somebody is told. None needs a cluster.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -142,6 +142,52 @@ fn kube_score_finds_nothing_critical_that_has_no_answer() {
     }
     assert!(checked > 50, "{checked}");
     assert_eq!(critical, Vec::<String>::new());
+}
+
+/// Each alert has a file of its own, with a history in which it fires and one in which it does not.
+#[test]
+fn every_alert_fires_when_it_should_and_not_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = Utf8Path::from_path(folder.path()).unwrap();
+    let all = objects(Outside::Nobody, Scraping::Prometheus);
+    let mut rules = all
+        .iter()
+        .filter(|(kind, _)| *kind == Kind::PrometheusRule)
+        .map(|(_, object)| &object["spec"]);
+    let rules = rules.next().unwrap();
+    fs::write(folder.join("rules.yaml"), rules.to_string()).unwrap();
+    let names: Vec<_> = rules["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap())
+        .map(|rule| rule["alert"].as_str().unwrap())
+        .collect();
+    assert!(names.len() >= 7, "{names:?}");
+    let mut tests = Vec::new();
+    for name in &names {
+        let file = root().join(format!("tests/alerts/{name}.yaml"));
+        let text = fs::read_to_string(&file).unwrap();
+        let test: Value = serde_saphyr::from_str(&text).unwrap();
+        let asked = test["tests"].as_array().unwrap().iter();
+        let asked = asked.flat_map(|one| one["alert_rule_test"].as_array().unwrap());
+        let (quiet, fires): (Vec<_>, Vec<_>) = asked
+            .filter(|one| one["alertname"] == **name)
+            .partition(|one| one["exp_alerts"] == json!([]));
+        assert!(!quiet.is_empty() && !fires.is_empty(), "{file}");
+        let copy = folder.join(format!("{name}.yaml"));
+        fs::write(&copy, text).unwrap();
+        tests.push(copy);
+    }
+    let promtool = || Command::new("promtool");
+    let checked = run(promtool()
+        .args(["check", "rules", "rules.yaml"])
+        .current_dir(folder));
+    assert!(checked.contains(&format!("{} rules found", names.len())));
+    run(promtool()
+        .args(["test", "rules"])
+        .args(tests)
+        .current_dir(folder));
 }
 
 /// Somebody who sends or is sent to.

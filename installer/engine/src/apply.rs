@@ -386,6 +386,9 @@ fn deadline(condition: &Condition) -> Duration {
         | Condition::Released {
             deadline_seconds, ..
         }
+        | Condition::Addon {
+            deadline_seconds, ..
+        }
         | Condition::SupervisorAnswers { deadline_seconds }
         | Condition::SupervisorGone { deadline_seconds } => *deadline_seconds,
     };

@@ -417,6 +417,7 @@ impl World for HostWorld {
             },
             Condition::Container { .. }
             | Condition::Released { .. }
+            | Condition::Addon { .. }
             | Condition::RolledOut { .. }
             | Condition::Gone { .. }
             | Condition::Recording { .. }

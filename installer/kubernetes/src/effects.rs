@@ -16,6 +16,7 @@ use installer_render::Layout;
 use installer_render::kubernetes::{Kind, Object, ObjectId};
 use serde_json::{Map, Value, json};
 
+use crate::addon;
 use crate::connect::Connection;
 use crate::error::{KubernetesError, conflicts, effect, gone};
 use crate::list::each_item;
@@ -148,6 +149,11 @@ impl Site {
                 let pair = certificate::issue(&authority, service, names)?;
                 self.write_pair(secret, labels, (certificate, key), &pair)
                     .await?;
+                Ok(Done::Else)
+            }
+            KubernetesAction::EnableAddon { name, command } => {
+                addon::enable(name, command).await?;
+                self.count();
                 Ok(Done::Else)
             }
             KubernetesAction::Release { release, labels } => {

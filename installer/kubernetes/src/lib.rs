@@ -5,6 +5,7 @@
 //! wanted.
 //! Start at [`observe()`] and [`KubernetesWorld`].
 
+mod addon;
 mod cameras;
 mod cluster;
 mod connect;

@@ -12,6 +12,7 @@ use installer_plan::kubernetes::{Conflicts, KubernetesAction};
 use installer_plan::{Action, Condition, Operation, Receipt};
 use installer_render::kubernetes::{Kind, Object, ObjectId};
 
+use crate::addon;
 use crate::cameras::Cameras;
 use crate::connect::Connection;
 use crate::effects::{Done, Site};
@@ -75,6 +76,7 @@ fn deed(action: &Action) -> Option<(Deed, ObjectId)> {
         }
         KubernetesAction::MakeAuthority { .. }
         | KubernetesAction::Restart { .. }
+        | KubernetesAction::EnableAddon { .. }
         | KubernetesAction::Release { .. }
         | KubernetesAction::RemoveRelease { .. }
         | KubernetesAction::NoteCameras { .. }
@@ -331,6 +333,7 @@ impl World for KubernetesWorld {
             Condition::Released { namespace, .. } => {
                 release::probe(&self.site.connection, namespace).await
             }
+            Condition::Addon { brings, .. } => addon::probe(&self.site.connection, brings).await,
             Condition::All { of } => {
                 let probes = of.iter().map(|condition| Box::pin(self.probe(condition)));
                 worst(join_all(probes).await)

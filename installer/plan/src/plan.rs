@@ -289,6 +289,12 @@ pub enum Condition {
         namespace: String,
         deadline_seconds: u64,
     },
+    /// What an addon of a cluster brings is there.
+    Addon {
+        name: String,
+        brings: crate::kubernetes::Brings,
+        deadline_seconds: u64,
+    },
     /// Each of these; they are waited for at the same time.
     All {
         of: Vec<Self>,

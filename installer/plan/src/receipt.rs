@@ -60,6 +60,9 @@ pub struct Owned {
     /// Helm releases, each with its namespace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub releases: BTreeMap<String, String>,
+    /// Addons of a cluster that were turned on for the site; they stay.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub addons: BTreeSet<String>,
     /// ID of the image in force, by component.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use crate::access::AccessDocument;
 use crate::charts::ChartDocument;
+use crate::cluster::ClusterDocument;
+use crate::monitoring::MonitoringDocument;
 use crate::profile::{
     Broker, Buffer, Camera, Catalogue, Credentials, Database, EventSink, Isolation, Keeper,
-    Monitoring, Profile, Provider, Record, S3Identity, Source, Storage, TargetChoice, TestSource,
-    When,
+    Profile, Provider, Record, S3Identity, Source, Storage, TargetChoice, TestSource, When,
 };
 use crate::units::{format_bytes, format_duration};
 
@@ -61,17 +62,10 @@ pub(crate) struct Document {
     /// draw. `auto`: where the cluster knows the objects of Prometheus Operator.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = "auto"))]
-    monitoring: MonitoringWord,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-enum MonitoringWord {
-    #[default]
-    Auto,
-    On,
-    Off,
+    monitoring: MonitoringDocument,
+    /// What may be done to a cluster beside the site itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    cluster: ClusterDocument,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -497,11 +491,8 @@ impl From<&Profile> for Document {
             events: profile.events.iter().map(EventDocument::from).collect(),
             access: profile.access.as_ref().map(AccessDocument::from),
             charts: profile.charts.iter().map(ChartDocument::from).collect(),
-            monitoring: match profile.monitoring {
-                Monitoring::Auto => MonitoringWord::Auto,
-                Monitoring::On => MonitoringWord::On,
-                Monitoring::Off => MonitoringWord::Off,
-            },
+            monitoring: MonitoringDocument::from(profile),
+            cluster: ClusterDocument::from(&profile.cluster),
         }
     }
 }
@@ -691,7 +682,7 @@ impl Default for RecordDocument {
     }
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

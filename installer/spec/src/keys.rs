@@ -24,6 +24,7 @@ pub(crate) const PROFILE: Keys = Keys {
         "access",
         "charts",
         "monitoring",
+        "cluster",
     ],
     later: &[],
 };
@@ -128,12 +129,22 @@ pub(crate) const CHART: Keys = Keys {
     known: &["name", "chart", "version", "values", "secrets"],
     later: &[],
 };
+pub(crate) const MONITORING: Keys = Keys {
+    owner: "`monitoring`",
+    known: &["when", "labels"],
+    later: &[],
+};
+pub(crate) const CLUSTER: Keys = Keys {
+    owner: "`cluster`",
+    known: &["addons", "addresses"],
+    later: &[],
+};
 pub(crate) const CERT_MANAGER: Keys = Keys {
     owner: "`cert_manager`",
     known: &["issuer", "kind"],
     later: &[],
 };
-pub(crate) const ALL: [Keys; 13] = [
+pub(crate) const ALL: [Keys; 15] = [
     PROFILE,
     AGENTS,
     CAMERA,
@@ -146,6 +157,8 @@ pub(crate) const ALL: [Keys; 13] = [
     TLS,
     ACME,
     CHART,
+    MONITORING,
+    CLUSTER,
     CERT_MANAGER,
 ];
 
@@ -220,6 +233,8 @@ mod tests {
             ),
             (ACME, vec!["Acme"]),
             (CHART, vec!["Chart"]),
+            (MONITORING, vec!["Monitoring"]),
+            (CLUSTER, vec!["Cluster"]),
             (CERT_MANAGER, vec!["Issuer"]),
         ] {
             let known: BTreeSet<String> = known.known.iter().map(ToString::to_string).collect();

@@ -6,12 +6,14 @@
 mod access;
 mod charts;
 mod check;
+mod cluster;
 mod diagnostic;
 mod document;
 mod edit;
 mod keys;
 mod lists;
 mod mask;
+mod monitoring;
 mod profile;
 mod tree;
 mod units;
@@ -23,9 +25,9 @@ pub use edit::{EditError, add_camera, remove_camera};
 pub use lists::{Lists, MemoryLists};
 pub use mask::mask;
 pub use profile::{
-    Access, AccessTls, Acme, Agents, Broker, Buffer, Camera, Catalogue, Chart, ChartSource,
-    ClusterAccess, Credentials, Database, EventSink, Exposure, Isolation, Issuer, IssuerKind,
-    Keeper, Login, MongoAddress, Monitoring, Profile, Provider, Record, S3, S3Identity, Source,
-    Storage, TargetChoice, TestSource, When,
+    Access, AccessTls, Acme, Addons, Agents, Broker, Buffer, Camera, Catalogue, Chart, ChartSource,
+    ClusterAccess, ClusterMeans, Credentials, Database, EventSink, Exposure, Isolation, Issuer,
+    IssuerKind, Keeper, Login, MongoAddress, Monitoring, Profile, Provider, Record, S3, S3Identity,
+    Source, Storage, TargetChoice, TestSource, When,
 };
 pub use units::{format_bytes, format_duration, parse_bytes, parse_duration};

@@ -28,6 +28,28 @@ pub struct Profile {
     pub charts: Vec<Chart>,
     /// Of a cluster.
     pub monitoring: Monitoring,
+    /// Labels by which a Prometheus Operator picks what it reads; also of a cluster.
+    pub monitoring_labels: BTreeMap<String, String>,
+    pub cluster: ClusterMeans,
+}
+
+/// What may be done to a cluster beside the site itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClusterMeans {
+    pub addons: Addons,
+    /// `FIRST-LAST`: what an addon that balances loads may give away.
+    pub addresses: Option<String>,
+}
+
+/// What is done about addons that a site needs and its cluster has turned off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Addons {
+    /// They are named.
+    #[default]
+    Tell,
+    /// The cluster's own command turns them on; they stay on.
+    Enable,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

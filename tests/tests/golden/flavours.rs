@@ -13,7 +13,7 @@ use crate::check_golden;
 use crate::kubernetes::{FOLDER, after, bare_cluster, cluster_profiles, planned};
 
 /// The facts of a cluster of a flavour, as `tests/golden/flavours` has recorded them.
-fn recorded(flavour: &str, site: &str) -> KubernetesFacts {
+pub(crate) fn recorded(flavour: &str, site: &str) -> KubernetesFacts {
     let path = root().join(format!("tests/golden/flavours/{flavour}.yaml"));
     let text = fs::read_to_string(&path).unwrap();
     let cluster: Cluster = serde_saphyr::from_str(&text).unwrap();
@@ -164,6 +164,27 @@ fn a_cluster_with_prometheus_is_told_of_the_site() {
     on.monitoring = Monitoring::On;
     let plan = planned(&on, &recorded("kind", "harbour"));
     assert!(plan.findings.iter().any(|one| one.id == "monitoring"));
+}
+
+#[test]
+fn what_an_operator_picks_by_label_has_that_label() {
+    let mut all = cluster_profiles();
+    let (_, mut profile) = all.find(|(name, _)| name == "cluster").unwrap();
+    let label = ("release".to_owned(), "kube-prometheus-stack".to_owned());
+    profile.monitoring_labels.extend([label]);
+    let facts = recorded("microk8s", &profile.site);
+    let site = objects(&profile, Utf8Path::new(FOLDER), &facts);
+    let labelled = site.objects.iter().map(|one| &one.object).filter(|object| {
+        object.value()["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    });
+    let labelled: Vec<_> = labelled.map(|object| object.id.to_string()).collect();
+    let wanted = [
+        "ConfigMap/dashboard",
+        "PodMonitor/agents",
+        "PodMonitor/vault",
+        "PrometheusRule/site",
+    ];
+    assert_eq!(labelled, wanted);
 }
 
 #[test]

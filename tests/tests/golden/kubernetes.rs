@@ -6,12 +6,13 @@ use camino::Utf8Path;
 use installer_plan::docker::{ImageFact, ImageStanding, Ownership};
 use installer_plan::host::Level;
 use installer_plan::kubernetes::{
-    Cluster, DIGEST_LABEL, KubernetesAction, KubernetesFacts, NodeFact, ObjectFact, ReleaseFact,
-    Room, Signs, StorageClassFact, Ways, applied_digest, namespace, objects, plan, plan_uninstall,
+    AddonFacts, Brings, Cluster, DIGEST_LABEL, IngressClassFact, KubernetesAction, KubernetesFacts,
+    NodeFact, ObjectFact, ReleaseFact, Room, Signs, StorageClassFact, Ways, applied_digest,
+    namespace, objects, plan, plan_uninstall,
 };
 use installer_plan::{
-    AccessFacts, Action, CertificateFact, CertificateFacts, OwnCertificate, Plan, Promise,
-    SecretFact, digest_of, show,
+    AccessFacts, Action, CertificateFact, CertificateFacts, Condition, OwnCertificate, Plan,
+    Promise, SecretFact, digest_of, show,
 };
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Kind, ObjectId};
@@ -96,6 +97,7 @@ pub(crate) fn bare_cluster(site: &str) -> KubernetesFacts {
         access: AccessFacts::default(),
         secrets: BTreeMap::new(),
         missing_logins: BTreeMap::new(),
+        addons: AddonFacts::default(),
         certificates: CertificateFacts::default(),
         images: Component::ALL.into_iter().map(image).collect(),
         receipt: None,
@@ -195,13 +197,46 @@ pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
             KubernetesAction::RemoveRelease { name, .. } => {
                 facts.releases.remove(name);
             }
-            KubernetesAction::NoteCameras { .. } | KubernetesAction::AwaitCameras { .. } => {}
+            KubernetesAction::EnableAddon { .. } => {
+                if let Some(Condition::Addon { brings, .. }) = &step.settle {
+                    bring(&mut facts, brings);
+                }
+            }
+            KubernetesAction::Restart { .. }
+            | KubernetesAction::NoteCameras { .. }
+            | KubernetesAction::AwaitCameras { .. } => {}
         }
     }
     objects.retain(|id, _| !gone.contains(id));
     facts.objects = objects;
     facts.receipt = Some(receipt_of(plan));
     facts
+}
+
+/// What there is once an addon is on.
+fn bring(facts: &mut KubernetesFacts, brings: &Brings) {
+    let cluster = &mut facts.cluster;
+    match brings {
+        Brings::Dns => facts.addons.dns = Some(true),
+        Brings::Rbac => facts.addons.rbac = Some(true),
+        Brings::StorageClass { name, provisioner } => {
+            let fact = StorageClassFact {
+                default: true,
+                provisioner: provisioner.clone(),
+            };
+            cluster.storage_classes.insert(name.clone(), fact);
+        }
+        Brings::IngressClass { name, controller } => {
+            let fact = IngressClassFact {
+                default: false,
+                controller: controller.clone(),
+            };
+            cluster.ways.ingress_classes.insert(name.clone(), fact);
+        }
+        Brings::LoadBalancer => {
+            cluster.ways.groups.insert("metallb.io".to_owned());
+        }
+    }
 }
 
 #[test]

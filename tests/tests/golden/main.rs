@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod addons;
 mod charts;
 mod drift;
 mod flavours;

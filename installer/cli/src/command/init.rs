@@ -1,12 +1,14 @@
 //! `stakeout init`: asks what cannot be found out, looks at each camera, writes the profile.
 
+use std::collections::BTreeMap;
+
 use agent_api::ProbeReport;
 use installer_host::programs_folder;
 use installer_plan::Severity;
 use installer_render::login_name;
 use installer_spec::{
-    Agents, Buffer, Camera, Catalogue, Isolation, Keeper, Login, Monitoring, Profile, Provider,
-    Record, Source, Storage, TargetChoice, TestSource, When,
+    Agents, Buffer, Camera, Catalogue, ClusterMeans, Isolation, Keeper, Login, Monitoring, Profile,
+    Provider, Record, Source, Storage, TargetChoice, TestSource, When,
 };
 
 use super::cameras::{ProbeOutcome, keep_login, probe_text, rtsp_of, typed_camera};
@@ -65,6 +67,8 @@ pub(super) async fn run(arguments: args::Init, context: &Context) -> Result<Exit
         access: None,
         charts: Vec::new(),
         monitoring: Monitoring::Auto,
+        monitoring_labels: BTreeMap::new(),
+        cluster: ClusterMeans::default(),
         catalogue: Catalogue::Sqlite,
         events: Vec::new(),
     };

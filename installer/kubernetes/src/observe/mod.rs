@@ -17,8 +17,8 @@ use installer_pki::Pair;
 use installer_plan::Receipt;
 use installer_plan::docker::{ImageFact, Ownership, label};
 use installer_plan::kubernetes::{
-    AUTHORITY, Cluster, FIELD_MANAGER, KubernetesFacts, ObjectFact, RECEIPT, TRUST, applied_digest,
-    certificate_secret, further_names, units,
+    AUTHORITY, AddonFacts, Cluster, FIELD_MANAGER, KubernetesFacts, ObjectFact, RECEIPT, TRUST,
+    applied_digest, certificate_secret, further_names, units,
 };
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Kind, ObjectId};
@@ -27,6 +27,7 @@ use installer_spec::Profile;
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use crate::addon::read_addons;
 use crate::cluster::read_cluster;
 use crate::connect::Connection;
 use crate::error::KubernetesError;
@@ -129,8 +130,14 @@ pub async fn observe(
         }
         None => Default::default(),
     };
+    let cluster = cluster?;
+    let addons = match wanted.profile {
+        Some(profile) => read_addons(connection, profile, &cluster).await?,
+        None => AddonFacts::default(),
+    };
     let mut facts = KubernetesFacts {
-        cluster: cluster?,
+        cluster,
+        addons,
         unserved,
         access,
         given: std::mem::take(&mut site.given),

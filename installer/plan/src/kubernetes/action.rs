@@ -54,6 +54,8 @@ pub enum KubernetesAction {
         key: String,
         labels: BTreeMap<String, String>,
     },
+    /// Runs the command that turns an addon of the cluster on.
+    EnableAddon { name: String, command: Vec<String> },
     /// Helm installs or changes a release, after its logins lie in its namespace.
     Release {
         release: Release,

@@ -6,7 +6,7 @@ use installer_render::docker::Component;
 use installer_render::kubernetes::{Kind, ObjectId};
 use serde::{Deserialize, Serialize};
 
-use super::Signs;
+use super::{AddonFacts, Signs};
 use crate::access::AccessFacts;
 use crate::certificate::CertificateFacts;
 use crate::check::Finding;
@@ -50,6 +50,8 @@ pub struct KubernetesFacts {
     /// Releases of this site, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub releases: BTreeMap<String, ReleaseFact>,
+    #[serde(default)]
+    pub addons: AddonFacts,
 }
 
 /// A chart that can be installed.

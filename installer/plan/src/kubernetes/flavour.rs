@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::AddonMarket;
+
 const TEXT: &str = include_str!("../../../../manifests/kubernetes/flavours.yaml");
 
 /// Signs that weigh less are no more than a guess.
@@ -45,6 +47,9 @@ pub struct Flavour {
     /// How to get a way in from outside.
     #[serde(default)]
     pub way_in: Option<String>,
+    /// What it turns on by a command of its own.
+    #[serde(default)]
+    pub addons: Option<AddonMarket>,
 }
 
 /// What a flavour's own load balancers want to hear.
@@ -131,6 +136,12 @@ impl Flavour {
             (sum + weight, words)
         })
     }
+}
+
+/// All that are known.
+#[cfg(test)]
+pub(super) fn flavours() -> &'static [Flavour] {
+    &FLAVOURS
 }
 
 /// Keys of labels that tell something; others need not be kept.

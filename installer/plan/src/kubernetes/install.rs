@@ -14,8 +14,8 @@ use installer_spec::{Monitoring, Profile, TargetChoice};
 use super::entrance::{Choice, choose};
 use super::seen::seen_of;
 use super::{
-    AUTHORITY, Conflicts, KubernetesAction, KubernetesFacts, SecretSource, TRUST, applied_digest,
-    capacity, certificate_secret, checks, namespace, release, volume,
+    AUTHORITY, Conflicts, KubernetesAction, KubernetesFacts, SecretSource, TRUST, addon,
+    applied_digest, capacity, certificate_secret, checks, namespace, release, volume,
 };
 use crate::certificate::{What, brings_own, due};
 use crate::check::Finding;
@@ -47,12 +47,15 @@ pub fn plan(
         TargetChoice::Docker => return Err(PlanError::Target { asked: "docker" }),
         TargetChoice::Auto | TargetChoice::Kubernetes => {}
     }
+    let addons = addon::missing(profile, facts);
+    let facts = &addon::enabled(facts, &addons);
     let secrets = choose_secrets(profile, &facts.secrets, &facts.rotate);
     let entrance = choose(profile, facts);
     let (site, storage) = rendered(profile, folder, facts, &secrets, entrance.as_ref());
     let mut findings = checks::findings(profile, facts, &site, storage.as_ref(), promise);
     findings.extend(capacity::findings(profile, facts, &site));
     findings.extend(release::findings(facts, &site.releases));
+    findings.extend(addon::findings(facts, &addons));
 
     let mut draft = Draft {
         profile,
@@ -64,6 +67,7 @@ pub fn plan(
         entrance,
         renewed: BTreeSet::new(),
     };
+    draft.addons(addons);
     for rendered in site.objects {
         draft.object(rendered);
     }
@@ -76,6 +80,7 @@ pub fn plan(
 
 /// Every object that the site has, as a cluster would be told of it.
 pub fn objects(profile: &Profile, folder: &Utf8Path, facts: &KubernetesFacts) -> Site {
+    let facts = &addon::enabled(facts, &addon::missing(profile, facts));
     let secrets = choose_secrets(profile, &facts.secrets, &facts.rotate);
     let entrance = choose(profile, facts);
     rendered(profile, folder, facts, &secrets, entrance.as_ref()).0

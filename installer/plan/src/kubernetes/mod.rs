@@ -1,6 +1,7 @@
 //! The Kubernetes target: the site as objects of one namespace.
 
 mod action;
+mod addon;
 mod capacity;
 mod checks;
 mod conflict;
@@ -19,12 +20,15 @@ mod volume;
 mod waves;
 
 pub use action::{KubernetesAction, SecretSource, Watched};
+pub use addon::{AddonFacts, AddonMarket, Brings, Offer};
 pub use conflict::{Answer, Conflict, Conflicts};
 pub use entrance::entrance;
 pub use facts::{
     ChartFact, Cluster, GatewayFact, IngressClassFact, KubernetesFacts, NodeFact, ObjectFact,
     ReleaseFact, Room, StorageClassFact, Ways,
 };
+#[cfg(test)]
+use flavour::flavours;
 pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
 pub use images::{ImageAnswer, images_to_ask_for, with_images};
 pub use install::{further_names, names, objects, plan};

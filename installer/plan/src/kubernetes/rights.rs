@@ -2,7 +2,7 @@
 
 use installer_render::kubernetes::Kind;
 use installer_render::label;
-use installer_spec::Profile;
+use installer_spec::{Addons, Profile};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -107,6 +107,11 @@ pub fn installer_rights(profile: &Profile) -> Vec<Right> {
     list.everywhere("", "nodes");
     list.everywhere("", "pods");
     list.everywhere("storage.k8s.io", "storageclasses");
+    if profile.cluster.addons == Addons::Enable {
+        // Whether somebody answers for names.
+        list.named("", "services", "kube-dns", &["get"]);
+        list.everywhere("discovery.k8s.io", "endpointslices");
+    }
     if profile.access.is_some() {
         list.everywhere("networking.k8s.io", "ingressclasses");
         list.everywhere("gateway.networking.k8s.io", "gateways");

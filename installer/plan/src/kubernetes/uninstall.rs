@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use installer_render::kubernetes::{Kind, ObjectId};
 
 use super::seen::seen_of;
-use super::{Conflicts, KubernetesAction, KubernetesFacts, release};
+use super::{Conflicts, KubernetesAction, KubernetesFacts, addon, release};
 use crate::docker::Ownership;
 use crate::host::Level;
 use crate::plan::{Action, Change, Condition, Operation, Plan, Step};
@@ -104,6 +104,7 @@ pub fn plan_uninstall(site: &str, level: Level, facts: &KubernetesFacts) -> Plan
             .is_some_and(|f| release::keeps(f, level))
     };
     owned.releases.retain(|name, _| kept(name));
+    findings.extend(addon::kept(&owned.addons));
     if level >= Level::Config {
         owned.secrets = BTreeSet::new();
     }

@@ -76,22 +76,36 @@ pub(super) fn objects(inputs: &Inputs<'_>, containers: &[Container]) -> Vec<Obje
             _ => Role::Agent,
         };
         if containers.iter().any(|one| one.role == role) {
-            monitor["metadata"]["labels"] = json!(inputs.labels(&name));
+            monitor["metadata"]["labels"] = json!(picked(inputs, &name));
             let labels = role_selector(inputs, role);
             monitor["spec"]["selector"] = json!({ "matchLabels": labels });
             objects.push(inputs.object(Kind::PodMonitor, &name, &monitor));
         }
     }
     let mut alerts: Value = manifest(include_str!("../../../../manifests/kubernetes/alerts.yaml"));
-    alerts["metadata"]["labels"] = json!(inputs.labels("site"));
+    alerts["metadata"]["labels"] = json!(picked(inputs, "site"));
+    let cameras = inputs.profile.cameras.len().to_string();
+    let told = |text: &mut Value| {
+        if let Some(whole) = text.as_str() {
+            let named = whole.replace("$namespace", inputs.namespace);
+            *text = named.replace("$cameras", &cameras).into();
+        }
+    };
     for group in each(&mut alerts["spec"]["groups"]) {
         for rule in each(&mut group["rules"]) {
-            let whole = rule["expr"].as_str().unwrap_or_default();
-            rule["expr"] = whole.replace("$namespace", inputs.namespace).into();
+            told(&mut rule["expr"]);
+            told(&mut rule["annotations"]["summary"]);
         }
     }
     objects.push(inputs.object(Kind::PrometheusRule, "site", &alerts));
     objects
+}
+
+/// Labels of an object that an operator picks by those of the profile.
+fn picked(inputs: &Inputs<'_>, service: &str) -> BTreeMap<String, String> {
+    let mut labels = inputs.profile.monitoring_labels.clone();
+    labels.extend(inputs.labels(service));
+    labels
 }
 
 fn each(list: &mut Value) -> impl Iterator<Item = &mut Value> {
@@ -114,7 +128,7 @@ fn dashboard(inputs: &Inputs<'_>) -> Object {
         }
     }
     let mut map = ConfigMap::default();
-    let mut labels = inputs.labels("site");
+    let mut labels = picked(inputs, "site");
     // Grafana's sidecar looks for it.
     labels.insert("grafana_dashboard".to_owned(), "1".to_owned());
     map.metadata.labels = Some(labels);

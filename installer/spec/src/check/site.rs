@@ -1,5 +1,6 @@
 //! Everything of a profile but its cameras.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
@@ -8,8 +9,8 @@ use super::store::ProviderWord;
 use super::{Checker, DurationLimits, Fields};
 use crate::keys::{self, Words};
 use crate::profile::{
-    Agents, Buffer, Catalogue, Isolation, Keeper, Monitoring, Profile, Provider, Storage,
-    TargetChoice,
+    Agents, Buffer, Catalogue, ClusterMeans, Isolation, Keeper, Monitoring, Profile, Provider,
+    Storage, TargetChoice,
 };
 use crate::tree::{Kind, Node};
 
@@ -28,14 +29,6 @@ const ISOLATIONS: Words<Isolation> = Words {
 };
 const BUFFERS: Words<Buffer> = Words {
     known: &[("disposable", Buffer::Disposable), ("claim", Buffer::Claim)],
-    later: &[],
-};
-const MONITORING: Words<Monitoring> = Words {
-    known: &[
-        ("auto", Monitoring::Auto),
-        ("on", Monitoring::On),
-        ("off", Monitoring::Off),
-    ],
     later: &[],
 };
 const KEEPERS: Words<Keeper> = Words {
@@ -119,9 +112,15 @@ impl Checker<'_> {
             .map_or(Some(Vec::new()), |node| self.charts(node, site.as_deref()));
         let monitoring = fields
             .get("monitoring")
-            .map(|node| self.word(node, "monitoring", MONITORING));
+            .map_or(Some((Monitoring::Auto, BTreeMap::new())), |node| {
+                self.monitoring(node)
+            });
+        let cluster = fields
+            .get("cluster")
+            .map_or(Some(ClusterMeans::default()), |node| self.cluster(node));
         self.check_keeper(&fields, storage.as_ref());
         self.check_charts(&fields, target.flatten());
+        let (monitoring, monitoring_labels) = monitoring?;
         Some(Profile {
             site: site?,
             target: target.unwrap_or(Some(TargetChoice::Auto))?,
@@ -135,7 +134,9 @@ impl Checker<'_> {
             events: events?,
             access: access.map_or(Some(None), |a| a.map(Some))?,
             charts: charts?,
-            monitoring: monitoring.unwrap_or(Some(Monitoring::Auto))?,
+            monitoring,
+            monitoring_labels,
+            cluster: cluster?,
         })
     }
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::files::{Folder, message};
 use installer_spec::{
-    Access, AccessTls, Acme, Agents, Broker, Buffer, Camera, Catalogue, ClusterAccess, Credentials,
-    Database, EventSink, Exposure, Isolation, Issuer, IssuerKind, Keeper, Login, MemoryLists,
-    MongoAddress, Monitoring, Parsed, Profile, Provider, Record, S3, S3Identity, Source,
-    SourceFile, Storage, TargetChoice, TestSource, When, parse, to_yaml,
+    Access, AccessTls, Acme, Addons, Agents, Broker, Buffer, Camera, Catalogue, ClusterAccess,
+    ClusterMeans, Credentials, Database, EventSink, Exposure, Isolation, Issuer, IssuerKind,
+    Keeper, Login, MemoryLists, MongoAddress, Monitoring, Parsed, Profile, Provider, Record, S3,
+    S3Identity, Source, SourceFile, Storage, TargetChoice, TestSource, When, parse, to_yaml,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -92,7 +92,7 @@ cameras:
 storage: { provider: filesystem, path: /srv/stakeout, keeper: vault, retention: 30d, quota: 2TiB }
 events: [ { webhook: \"https://h/x\" } ]
 access: { address: 192.168.1.5:8443, names: [ Vault.example.org, 10.0.0.1 ], tls: internal }
-monitoring: off
+monitoring: { when: off, labels: { release: \"7\" } }
 ";
     let rtsp = |main: &str, credentials| Source::Rtsp {
         main: url(main),
@@ -173,6 +173,8 @@ monitoring: off
         }),
         charts: Vec::new(),
         monitoring: Monitoring::Off,
+        monitoring_labels: [("release".to_owned(), "7".to_owned())].into(),
+        cluster: ClusterMeans::default(),
     };
     let parsed = good(text);
     assert_eq!(
@@ -398,6 +400,11 @@ fn any_profile() -> impl Strategy<Value = Profile> {
         (
             select(vec![Buffer::Disposable, Buffer::Claim]),
             select(vec![Monitoring::Auto, Monitoring::On, Monitoring::Off]),
+            proptest::collection::btree_map("[a-z]{1,9}", "[a-zA-Z0-9]{1,9}", 0..3),
+            (
+                select(vec![Addons::Tell, Addons::Enable]),
+                proptest::option::of("10\\.0\\.0\\.[1-9]-10\\.0\\.0\\.1[0-9]"),
+            ),
         ),
     )
         .prop_map(
@@ -409,13 +416,15 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 (path, retention, quota, keeper, provider),
                 catalogue,
                 (events, access),
-                (buffer, monitoring),
+                (buffer, monitoring, monitoring_labels, (addons, addresses)),
             )| {
                 Profile {
                     site,
                     target,
                     agents: Agents { isolation, buffer },
                     monitoring,
+                    monitoring_labels,
+                    cluster: ClusterMeans { addons, addresses },
                     cameras: cameras
                         .into_iter()
                         .map(|(name, (source, record))| Camera {

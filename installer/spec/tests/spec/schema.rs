@@ -141,12 +141,16 @@ impl Schema {
                     true
                 }
                 "additionalProperties" => {
-                    assert_eq!(*wanted, Value::Bool(false));
                     let known = rules.get("properties").and_then(Value::as_object);
-                    value.as_object().is_none_or(|map| {
-                        map.keys()
-                            .all(|key| known.is_some_and(|known| known.contains_key(key)))
-                    })
+                    let map = value.as_object().into_iter().flatten();
+                    let mut others =
+                        map.filter(|(key, _)| !known.is_some_and(|known| known.contains_key(*key)));
+                    if *wanted == Value::Bool(false) {
+                        others.next().is_none()
+                    } else {
+                        others.try_for_each(|(_, inner)| self.matches(wanted, inner))?;
+                        true
+                    }
                 }
                 "items" => {
                     for inner in value.as_array().into_iter().flatten() {
