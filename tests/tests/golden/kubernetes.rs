@@ -189,7 +189,9 @@ pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
             KubernetesAction::RemoveRelease { name, .. } => {
                 facts.releases.remove(name);
             }
-            KubernetesAction::NoteCameras { .. } | KubernetesAction::AwaitCameras { .. } => {}
+            KubernetesAction::Restart { .. }
+            | KubernetesAction::NoteCameras { .. }
+            | KubernetesAction::AwaitCameras { .. } => {}
         }
     }
     objects.retain(|id, _| !gone.contains(id));
@@ -231,6 +233,41 @@ fn a_plan_that_was_done_leaves_nothing_to_do_in_a_cluster() {
         let second = planned(&profile, &after(&first, &before));
         assert!(second.is_empty(), "{name}:\n{}", show(&second));
         assert_eq!(second.owned, first.owned, "{name}");
+    }
+}
+
+#[test]
+fn a_new_certificate_restarts_those_who_read_it_once() {
+    let (_, profile) = cluster_profiles()
+        .find(|(name, _)| name == "stores")
+        .unwrap();
+    let before = bare_cluster(&profile.site);
+    let there = after(&planned(&profile, &before), &before);
+    for (certificate, restarted) in [
+        ("minio", vec![]),
+        ("rabbitmq", vec![]),
+        ("vault", vec![]),
+        ("mosquitto", vec!["mosquitto"]),
+        ("vault-identity", vec!["ferretdb", "vault"]),
+    ] {
+        let mut facts = there.clone();
+        let kept = facts.certificates.services.get_mut(certificate);
+        kept.unwrap().good = false;
+        let plan = planned(&profile, &facts);
+        let steps = plan.steps.iter();
+        let names: Vec<_> = steps
+            .filter_map(|step| match &step.action {
+                Action::Kubernetes(KubernetesAction::Restart { id }) => {
+                    assert!(step.settle.is_some(), "{}", step.id);
+                    Some(id.name.as_str())
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(names, restarted, "{}", show(&plan));
+        // Beside the certificate nothing else is done.
+        assert_eq!(plan.steps.len(), 1 + restarted.len(), "{}", show(&plan));
+        assert!(planned(&profile, &after(&plan, &facts)).is_empty());
     }
 }
 
