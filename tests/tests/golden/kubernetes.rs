@@ -276,6 +276,41 @@ fn a_plan_that_was_done_leaves_nothing_to_do_in_a_cluster() {
 }
 
 #[test]
+fn a_new_certificate_restarts_those_who_read_it_once() {
+    let (_, profile) = cluster_profiles()
+        .find(|(name, _)| name == "stores")
+        .unwrap();
+    let before = bare_cluster(&profile.site);
+    let there = after(&planned(&profile, &before), &before);
+    for (certificate, restarted) in [
+        ("minio", vec![]),
+        ("rabbitmq", vec![]),
+        ("vault", vec![]),
+        ("mosquitto", vec!["mosquitto"]),
+        ("vault-identity", vec!["ferretdb", "vault"]),
+    ] {
+        let mut facts = there.clone();
+        let kept = facts.certificates.services.get_mut(certificate);
+        kept.unwrap().good = false;
+        let plan = planned(&profile, &facts);
+        let steps = plan.steps.iter();
+        let names: Vec<_> = steps
+            .filter_map(|step| match &step.action {
+                Action::Kubernetes(KubernetesAction::Restart { id }) => {
+                    assert!(step.settle.is_some(), "{}", step.id);
+                    Some(id.name.as_str())
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(names, restarted, "{}", show(&plan));
+        // Beside the certificate nothing else is done.
+        assert_eq!(plan.steps.len(), 1 + restarted.len(), "{}", show(&plan));
+        assert!(planned(&profile, &after(&plan, &facts)).is_empty());
+    }
+}
+
+#[test]
 fn a_camera_more_or_less_touches_only_what_is_its_own() {
     let mut profile = demo();
     let before = bare_cluster(&profile.site);
