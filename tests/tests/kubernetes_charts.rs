@@ -36,6 +36,7 @@ fn a_chart_lives_beside_a_site() {
     chart.is_finished_after_helm_was_killed();
     chart.comes_from_a_registry();
     chart.is_refused_where_it_cannot_be();
+    chart.is_released_with_the_roles_that_are_printed();
     chart.goes_and_its_claims_with_the_data();
     what_a_site_needs_is_turned_on(&chart.cluster);
 }
@@ -418,6 +419,40 @@ impl Chart {
         let refused = self.site.run(QUICK);
         assert_ne!(refused.code, Some(0));
         assert!(told(&refused).contains("lookout"), "{refused:#?}");
+    }
+
+    /// By an account that has them and nothing else, from the first namespace on.
+    fn is_released_with_the_roles_that_are_printed(&self) {
+        self.local("replicas: 1");
+        self.site.run(&["uninstall", "--data", "--yes"]).expect(0);
+        let token = self.cluster.robot(&self.site);
+        let kubeconfig = self.site.folder().join("kubeconfig");
+        fs::copy(self.cluster.kubeconfig(), &kubeconfig).unwrap();
+        for words in [
+            ["set-credentials", "robot", "--token", &token],
+            ["set-context", "--current", "--user", "robot"],
+        ] {
+            let file = ["config", "--kubeconfig", kubeconfig.as_str()];
+            self.cluster.kubectl(&[&file[..], &words].concat());
+        }
+        let as_robot = |words: &[&str]| {
+            let mut command = self.site.command(words);
+            let output = command.env("KUBECONFIG", &kubeconfig).output().unwrap();
+            assert!(output.status.success(), "{words:?}: {output:?}");
+        };
+        as_robot(QUICK);
+        assert_eq!(self.newest(), (1, "deployed".to_owned()));
+        as_robot(&["plan"]);
+        let role = self
+            .cluster
+            .get(NAMESPACE, &["role/stakeout-hill-installer"]);
+        let rules = role["rules"].to_string();
+        // No more than this chart is made of.
+        assert!(
+            rules.contains("deployments") && !rules.contains('*'),
+            "{rules}"
+        );
+        assert!(!rules.contains("ingresses"), "{rules}");
     }
 
     fn goes_and_its_claims_with_the_data(&self) {
