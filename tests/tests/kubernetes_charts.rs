@@ -30,11 +30,13 @@ fn a_chart_lives_beside_a_site() {
         helm: helm.trim().to_owned(),
     };
     chart.is_released_and_then_left_alone();
+    chart.reaches_the_vault_and_knows_that_it_is_it();
     chart.is_beside_a_site_that_prometheus_reads();
     chart.is_put_right_after_others();
     chart.is_finished_after_helm_was_killed();
     chart.comes_from_a_registry();
     chart.is_refused_where_it_cannot_be();
+    chart.is_released_with_the_roles_that_are_printed();
     chart.goes_and_its_claims_with_the_data();
     what_a_site_needs_is_turned_on(&chart.cluster);
 }
@@ -147,7 +149,7 @@ impl Chart {
              storage: {{ quota: 1GiB }}\n\
              charts:\n  - name: lookout\n    {source}\n    \
              values: {{ image: '{image}', {values} }}\n    \
-             secrets: {{ door: {{ file: door.login }} }}\n"
+             secrets: {{ door: {{ file: door.login }} }}\n    reaches: [ vault ]\n"
         ));
     }
 
@@ -212,7 +214,10 @@ impl Chart {
         let camera = self.cluster.get(NAMESPACE, &["deployment/lookout"]);
         assert_eq!(camera["status"]["availableReplicas"], 1, "{camera}");
         let environment = &camera["spec"]["template"]["spec"]["containers"][0]["env"];
-        assert_eq!(*environment, json!([{ "name": "SITE", "value": "hill" }]));
+        let vault = "https://vault.stakeout-hill.svc:8443";
+        let told =
+            json!([{ "name": "SITE", "value": "hill" }, { "name": "VAULT", "value": vault }]);
+        assert_eq!(*environment, told);
         // Its login is in a Secret and nowhere else: not in the release, not in a plan.
         let secret = self.cluster.get(NAMESPACE, &["secret/lookout-logins"]);
         assert_eq!(secret["data"]["door-user"], "a2VlcGVy");
@@ -229,6 +234,48 @@ impl Chart {
         assert_eq!(self.newest(), (2, "deployed".to_owned()));
         let camera = self.cluster.get(NAMESPACE, &["deployment/lookout"]);
         assert_eq!(camera["status"]["availableReplicas"], 2, "{camera}");
+    }
+
+    /// From the chart's own pod, by the address that it is told and with the trust that it is given.
+    fn reaches_the_vault_and_knows_that_it_is_it(&self) {
+        let pods = self.cluster.get(NAMESPACE, &["pods"]);
+        let pod = pods["items"][0]["metadata"]["uid"].as_str().unwrap();
+        let of_pod = |entry: fs::DirEntry| {
+            let groups = fs::read_to_string(entry.path().join("cgroup")).ok()?;
+            let line = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+            let camera = groups.contains(pod) && line.contains("test-camera");
+            camera.then(|| entry.file_name().into_string().unwrap())
+        };
+        let mut processes = fs::read_dir("/proc").unwrap().flatten();
+        let process = processes.find_map(of_pod).unwrap();
+        let service = self.cluster.get("stakeout-hill", &["service/vault"]);
+        let address = service["spec"]["clusterIP"].as_str().unwrap();
+        let ask = |trust: &[&str]| {
+            Command::new("nsenter")
+                .args([
+                    "--target",
+                    &process,
+                    "--net",
+                    "curl",
+                    "--silent",
+                    "--noproxy",
+                    "*",
+                ])
+                .args(["--connect-to", &format!("::{address}:"), "--max-time", "10"])
+                .args(trust)
+                .arg("https://vault.stakeout-hill.svc:8443/healthz")
+                .output()
+                .unwrap()
+        };
+        // As it lies in the pod.
+        let trust = format!("/proc/{process}/root/trust/ca.crt");
+        let answer = ask(&["--cacert", &trust]);
+        let said = String::from_utf8_lossy(&answer.stdout);
+        assert!(said.starts_with("ok"), "{answer:?}");
+        // 60: nobody that is known has signed it.
+        assert_eq!(ask(&[]).status.code(), Some(60));
+        let policy = self.cluster.get("stakeout-hill", &["networkpolicy/vault"]);
+        assert!(policy["spec"]["ingress"].to_string().contains(NAMESPACE));
     }
 
     /// What rules and dashboard ask for is what agents and vault tell.
@@ -372,6 +419,40 @@ impl Chart {
         let refused = self.site.run(QUICK);
         assert_ne!(refused.code, Some(0));
         assert!(told(&refused).contains("lookout"), "{refused:#?}");
+    }
+
+    /// By an account that has them and nothing else, from the first namespace on.
+    fn is_released_with_the_roles_that_are_printed(&self) {
+        self.local("replicas: 1");
+        self.site.run(&["uninstall", "--data", "--yes"]).expect(0);
+        let token = self.cluster.robot(&self.site);
+        let kubeconfig = self.site.folder().join("kubeconfig");
+        fs::copy(self.cluster.kubeconfig(), &kubeconfig).unwrap();
+        for words in [
+            ["set-credentials", "robot", "--token", &token],
+            ["set-context", "--current", "--user", "robot"],
+        ] {
+            let file = ["config", "--kubeconfig", kubeconfig.as_str()];
+            self.cluster.kubectl(&[&file[..], &words].concat());
+        }
+        let as_robot = |words: &[&str]| {
+            let mut command = self.site.command(words);
+            let output = command.env("KUBECONFIG", &kubeconfig).output().unwrap();
+            assert!(output.status.success(), "{words:?}: {output:?}");
+        };
+        as_robot(QUICK);
+        assert_eq!(self.newest(), (1, "deployed".to_owned()));
+        as_robot(&["plan"]);
+        let role = self
+            .cluster
+            .get(NAMESPACE, &["role/stakeout-hill-installer"]);
+        let rules = role["rules"].to_string();
+        // No more than this chart is made of.
+        assert!(
+            rules.contains("deployments") && !rules.contains('*'),
+            "{rules}"
+        );
+        assert!(!rules.contains("ingresses"), "{rules}");
     }
 
     fn goes_and_its_claims_with_the_data(&self) {

@@ -133,11 +133,7 @@ impl Helm {
         let doing = format!("tell what release `{name}` is made of");
         let words = ["get", "manifest", name, "--namespace", namespace];
         let told = self.run(&doing, &words, None, ASK).await?;
-        let objects: Vec<Value> =
-            serde_saphyr::from_multiple(&told).map_err(|source| HelmError::Answer {
-                doing,
-                source: source.into(),
-            })?;
+        let objects = documents(doing, &told)?;
         let text = |object: &Value, pointer: &str| {
             let found = object.pointer(pointer).and_then(Value::as_str);
             found.map(str::to_owned)
@@ -151,6 +147,24 @@ impl Helm {
             .collect())
     }
 
+    /// What a chart renders to, hooks among it; nothing is installed, and no cluster is asked.
+    pub async fn template(&self, upgrade: &Upgrade<'_>) -> Result<Vec<Value>, HelmError> {
+        let Upgrade {
+            name,
+            namespace,
+            chart,
+            ..
+        } = *upgrade;
+        let doing = format!("render chart `{chart}`");
+        let mut words = vec!["template", name, chart, "--namespace", namespace];
+        words.extend(["--values", "-"]);
+        if let Some(version) = upgrade.version {
+            words.extend(["--version", version]);
+        }
+        let told = self.run(&doing, &words, Some(upgrade.values), ASK).await?;
+        documents(doing, &told)
+    }
+
     /// `Chart.yaml` of a chart, wherever it is.
     pub async fn show(&self, chart: &str, version: Option<&str>) -> Result<String, HelmError> {
         let mut words = vec!["show", "chart", chart];
@@ -160,6 +174,13 @@ impl Helm {
         let doing = format!("read chart `{chart}`");
         self.run(&doing, &words, None, ASK).await
     }
+}
+
+fn documents(doing: String, told: &str) -> Result<Vec<Value>, HelmError> {
+    serde_saphyr::from_multiple(told).map_err(|source| HelmError::Answer {
+        doing,
+        source: source.into(),
+    })
 }
 
 fn understand(doing: &str, told: &str) -> Result<Released, HelmError> {

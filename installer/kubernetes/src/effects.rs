@@ -123,6 +123,7 @@ impl Site {
                 secret,
                 trust,
                 labels,
+                copies,
             } => {
                 let pair = certificate::make_authority(&self.name)?;
                 let trust = ObjectId::new(Kind::ConfigMap, trust);
@@ -132,6 +133,9 @@ impl Site {
                 // Trusted before anything is issued by it, and the old one for as long as it lives.
                 let data = json!({ "ca.crt": bundle });
                 self.apply(&self.object(trust, labels, &data)).await?;
+                for (namespace, name) in copies {
+                    self.copy_trust(namespace, name, labels, &data).await?;
+                }
                 self.write_pair(secret, labels, ("ca.crt", "ca.key"), &pair)
                     .await?;
                 Ok(Done::Else)

@@ -7,6 +7,7 @@
 
 mod addon;
 mod cameras;
+mod chart_rights;
 mod cluster;
 mod connect;
 mod effects;
@@ -30,6 +31,7 @@ mod watch;
 mod ways;
 mod world;
 
+pub use chart_rights::chart_rights;
 pub use cluster::read_cluster;
 pub use connect::{Choice, Connection, Origin, Requests, connect};
 pub use error::KubernetesError;

@@ -12,7 +12,7 @@ use futures::future::try_join_all;
 use installer_engine::{EffectError, ErrorKind, Probe, parse_login};
 use installer_helm::{ClusterAccess, Helm, HelmError, Upgrade, read_chart};
 use installer_plan::docker::label;
-use installer_plan::kubernetes::{ChartFact, DIGEST_LABEL, ReleaseFact};
+use installer_plan::kubernetes::{ChartFact, DIGEST_LABEL, ReleaseFact, TRUST};
 use installer_plan::{Finding, Receipt, Severity};
 use installer_render::kubernetes::{Kind, ObjectId, Release, chart_home, chart_namespace};
 use installer_spec::{Chart, ChartSource, Login, Profile};
@@ -92,7 +92,7 @@ pub(crate) async fn observe(
     Ok(Charts { charts, releases })
 }
 
-fn access(connection: &Connection) -> ClusterAccess {
+pub(crate) fn access(connection: &Connection) -> ClusterAccess {
     ClusterAccess {
         kubeconfig: connection.choice.kubeconfig.clone(),
         context: connection.choice.context.clone(),
@@ -282,6 +282,14 @@ impl Site {
         labels: &BTreeMap<String, String>,
     ) -> Result<(), EffectError> {
         self.hand_over(release, labels).await?;
+        if let Some(name) = &release.trust {
+            let id = ObjectId::new(Kind::ConfigMap, TRUST);
+            let kept = self.read(&id).await?;
+            let data = kept.as_ref().and_then(|kept| kept.get("data"));
+            let data = data.ok_or_else(|| gone(&id, "what the site's parts trust"))?;
+            self.copy_trust(&release.namespace, name, labels, data)
+                .await?;
+        }
         let (chart, version) = match &release.chart {
             ChartSource::Path(path) => (path.as_str(), None),
             ChartSource::Registry { reference, version } => (reference.as_str(), Some(version)),
@@ -318,6 +326,24 @@ impl Site {
         done.map_err(|error| by_helm(name, error))?;
         self.count();
         Ok(())
+    }
+
+    /// Puts what the site's parts trust where a chart's pods see it.
+    pub(crate) async fn copy_trust(
+        &self,
+        namespace: &str,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+        data: &Value,
+    ) -> Result<(), EffectError> {
+        let id = ObjectId::new(Kind::ConfigMap, name);
+        let map = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": { "name": id.name, "namespace": namespace, "labels": labels },
+            "data": data,
+        });
+        self.say_in(namespace, &id, &map).await
     }
 
     async fn helm(&self) -> Result<Helm, EffectError> {
@@ -361,7 +387,7 @@ impl Site {
     }
 }
 
-fn by_helm(release: &str, error: HelmError) -> EffectError {
+pub(crate) fn by_helm(release: &str, error: HelmError) -> EffectError {
     let kind = if error.is_passing() {
         ErrorKind::Transient
     } else {

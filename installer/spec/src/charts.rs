@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::document::{CredentialsDocument, credentials_document};
-use crate::profile::{Chart, ChartSource};
+use crate::profile::{Chart, ChartSource, Reachable};
 
 /// A Helm chart in a namespace of its own, `stakeout-SITE-NAME`. What it is told of the site is in
 /// `global.stakeout`: `site`, `namespace`, and under `secrets` by name where each login is.
@@ -30,6 +30,18 @@ pub(crate) struct ChartDocument {
     /// Logins for the chart. Each becomes the keys `NAME-user` and `NAME-password` of one Secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     secrets: BTreeMap<String, CredentialsDocument>,
+    /// What of the site its pods may connect to. `vault`: it is let in at the vault, and told of it in
+    /// `global.stakeout.vault`: `url`, and under `trust` the ConfigMap whose `key` holds the
+    /// authority to trust.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reaches: Vec<ReachableWord>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum ReachableWord {
+    Vault,
 }
 
 impl From<&Chart> for ChartDocument {
@@ -49,6 +61,13 @@ impl From<&Chart> for ChartDocument {
             version,
             values: chart.values.clone(),
             secrets: secrets.collect(),
+            reaches: chart
+                .reaches
+                .iter()
+                .map(|reachable| match reachable {
+                    Reachable::Vault => ReachableWord::Vault,
+                })
+                .collect(),
         }
     }
 }

@@ -126,7 +126,7 @@ pub(crate) const ACME: Keys = Keys {
 };
 pub(crate) const CHART: Keys = Keys {
     owner: "an entry of `charts`",
-    known: &["name", "chart", "version", "values", "secrets"],
+    known: &["name", "chart", "version", "values", "secrets", "reaches"],
     later: &[],
 };
 pub(crate) const MONITORING: Keys = Keys {

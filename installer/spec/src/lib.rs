@@ -27,7 +27,7 @@ pub use mask::mask;
 pub use profile::{
     Access, AccessTls, Acme, Addons, Agents, Broker, Buffer, Camera, Catalogue, Chart, ChartSource,
     ClusterAccess, ClusterMeans, Credentials, Database, EventSink, Exposure, Isolation, Issuer,
-    IssuerKind, Keeper, Login, MongoAddress, Monitoring, Profile, Provider, Record, S3, S3Identity,
-    Source, Storage, TargetChoice, TestSource, When,
+    IssuerKind, Keeper, Login, MongoAddress, Monitoring, Profile, Provider, Reachable, Record, S3,
+    S3Identity, Source, Storage, TargetChoice, TestSource, When,
 };
 pub use units::{format_bytes, format_duration, parse_bytes, parse_duration};

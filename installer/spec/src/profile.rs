@@ -318,6 +318,15 @@ pub struct Chart {
     pub values: Map<String, Value>,
     /// Logins that it finds in a Secret, by the name that they have there.
     pub secrets: BTreeMap<String, Credentials>,
+    /// What of the site its pods may connect to.
+    pub reaches: BTreeSet<Reachable>,
+}
+
+/// A part of a site that others in its cluster may be let in to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reachable {
+    Vault,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use installer_plan::host::Level;
 use installer_plan::kubernetes::{ChartFact, KubernetesAction, KubernetesFacts, plan_uninstall};
-use installer_plan::{Action, Finding, Severity};
+use installer_plan::{Action, Finding, Severity, show};
 use installer_spec::{MemoryLists, Profile, SourceFile, parse, to_yaml};
 use serde_json::{Value, json};
 
@@ -109,6 +109,74 @@ fn a_chart_is_released_once_and_again_when_it_or_its_values_change() {
         ids(&without).into_iter().collect::<BTreeSet<_>>(),
         BTreeSet::from(gone)
     );
+}
+
+#[test]
+fn a_chart_that_reaches_the_vault_is_let_in_and_told_how() {
+    let opened = CHARTS.replace("    values:\n", "    reaches: [ vault ]\n    values:\n");
+    let site = profile(&opened);
+    assert_eq!(profile(&to_yaml(&site)), site);
+    let plan = planned(&site, &facts());
+    let actions: Vec<_> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::Kubernetes(action) => Some((step, action)),
+            _ => None,
+        })
+        .collect();
+    // It is let in from its own namespace, at one port; the other chart is not.
+    let from = json!([{ "namespaceSelector": {
+        "matchLabels": { "kubernetes.io/metadata.name": "stakeout-yard-hub" },
+    } }]);
+    let let_in = |object: &Value| {
+        let rules = object["spec"]["ingress"].as_array().cloned();
+        let ports = json!([{ "port": 8443, "protocol": "TCP" }]);
+        let mut rules = rules.into_iter().flatten();
+        rules.any(|rule| rule["from"] == from && rule["ports"] == ports)
+    };
+    let policies: Vec<_> = actions
+        .iter()
+        .filter_map(|(_, action)| match action {
+            KubernetesAction::Apply { object, .. } => Some(object),
+            _ => None,
+        })
+        .filter(|object| let_in(&object.value()))
+        .map(|object| object.id.to_string())
+        .collect();
+    assert_eq!(policies, ["NetworkPolicy/vault"]);
+    // The vault's certificate has the name that it is called by, and the chart has what to trust.
+    let host = "vault.stakeout-yard.svc";
+    assert!(actions.iter().any(|(_, action)| matches!(action,
+        KubernetesAction::IssueCertificate { service, names, .. }
+            if service == "vault" && names.contains(host))));
+    assert!(actions.iter().any(|(_, action)| matches!(action,
+        KubernetesAction::MakeAuthority { copies, .. }
+            if copies.len() == 1 && copies["stakeout-yard-hub"] == "hub-trust")));
+    let released = actions.iter().find_map(|(step, action)| match action {
+        KubernetesAction::Release { release, .. } if release.name == "hub" => Some((step, release)),
+        _ => None,
+    });
+    let (step, release) = released.unwrap();
+    assert!(step.detail[0].contains("hub-trust"), "{:?}", step.detail);
+    let values: Value = serde_json::from_str(&release.values).unwrap();
+    assert_eq!(
+        values["global"]["stakeout"]["vault"],
+        json!({
+            "url": "https://vault.stakeout-yard.svc:8443",
+            "trust": { "name": "hub-trust", "key": "ca.crt" },
+        })
+    );
+    let closed = planned(&profile(CHARTS), &facts());
+    assert!(!show(&closed).contains("hub-trust"), "{}", show(&closed));
+
+    let keeper = format!("{opened}storage: {{ keeper: agent, quota: 1GiB }}\n");
+    let source = SourceFile {
+        name: "yard.yaml",
+        text: &keeper,
+    };
+    let refused = parse(&source, &MemoryLists::default()).unwrap_err();
+    assert!(refused[0].message.contains("`reaches`"), "{refused:?}");
 }
 
 #[test]

@@ -42,6 +42,9 @@ pub enum KubernetesAction {
         secret: String,
         trust: String,
         labels: BTreeMap<String, String>,
+        /// The same trust for charts: ConfigMap by namespace.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        copies: BTreeMap<String, String>,
     },
     /// A certificate from the authority in Secret `authority`, with a new key, in Secret `secret`
     /// under the keys `certificate` and `key`.

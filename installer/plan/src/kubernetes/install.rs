@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use installer_render::docker::{Component, certificate_files, certificates, reads_once};
 use installer_render::kubernetes::{
-    ENTRANCE, Inputs, Kind, Object, ObjectId, Rendered, Scraping, Site, Workload, claims, labels,
-    render,
+    ENTRANCE, Inputs, Kind, Object, ObjectId, Release, Rendered, Scraping, Site, Workload,
+    chart_namespace, chart_trust, claims, labels, render, vault_host,
 };
 use installer_render::{ACCESS, Role, SecretName, SecretOrigin, base_of, secret_purposes};
 use installer_spec::{Monitoring, Profile, TargetChoice};
@@ -88,13 +88,29 @@ pub fn objects(profile: &Profile, folder: &Utf8Path, facts: &KubernetesFacts) ->
 
 /// The names of all objects that a plan for this profile may be about.
 pub fn names(profile: &Profile) -> BTreeSet<ObjectId> {
+    let site = unseen(profile, Utf8Path::new(""));
+    let rendered = site.objects.into_iter().map(|one| one.object.id);
+    let workloads = site.workloads.into_iter().map(|one| one.object.id);
+    rendered
+        .chain(workloads)
+        .chain(own_objects(profile))
+        .collect()
+}
+
+/// The charts of a profile as Helm is told of them, with first versions of their logins.
+pub fn releases(profile: &Profile, folder: &Utf8Path) -> Vec<Release> {
+    unseen(profile, folder).releases
+}
+
+/// The site in a cluster of which nothing is known.
+fn unseen(profile: &Profile, folder: &Utf8Path) -> Site {
     let versions = secret_purposes(profile)
         .into_keys()
         .map(|purpose| (purpose, 1));
     let images = Component::ALL.map(|component| (component, String::new()));
-    let site = render(&Inputs {
+    render(&Inputs {
         profile,
-        folder: Utf8Path::new(""),
+        folder,
         namespace: &namespace(&profile.site),
         installation: "",
         secrets: &versions.collect(),
@@ -103,13 +119,7 @@ pub fn names(profile: &Profile) -> BTreeSet<ObjectId> {
         // What leads in from outside follows from facts.
         entrance: None,
         scraping: Scraping::Nobody,
-    });
-    let rendered = site.objects.into_iter().map(|one| one.object.id);
-    let workloads = site.workloads.into_iter().map(|one| one.object.id);
-    rendered
-        .chain(workloads)
-        .chain(own_objects(profile))
-        .collect()
+    })
 }
 
 /// The names of what follows from the cluster: what leads in from outside, and what others read the
@@ -339,7 +349,11 @@ impl Draft<'_> {
     fn certificates(&mut self) {
         self.owned.objects.extend(own_objects(self.profile));
         let facts = self.facts;
-        let wanted = certificates(self.profile);
+        let mut wanted = certificates(self.profile);
+        let copies = self.trusting_charts();
+        if let Some(names) = wanted.get_mut("vault").filter(|_| !copies.is_empty()) {
+            names.insert(vault_host(&facts.namespace));
+        }
         let (due, unchanged) = due(wanted, self.profile, &facts.certificates, &facts.access);
         self.unchanged += unchanged;
         for due in due {
@@ -348,6 +362,7 @@ impl Draft<'_> {
                     secret: AUTHORITY.to_owned(),
                     trust: TRUST.to_owned(),
                     labels: self.labels("site"),
+                    copies: copies.clone(),
                 },
                 What::Issued { service, names } => {
                     self.renewed.insert(service.clone());
@@ -375,6 +390,16 @@ impl Draft<'_> {
             };
             self.push(due.change, due.id, action).detail = due.detail;
         }
+    }
+
+    /// Where charts have the site's trust, by namespace.
+    fn trusting_charts(&self) -> BTreeMap<String, String> {
+        let charts = self.profile.charts.iter();
+        let trusting = charts.filter_map(|chart| {
+            let namespace = chart_namespace(&self.facts.namespace, &chart.name);
+            Some((namespace, chart_trust(chart)?))
+        });
+        trusting.collect()
     }
 
     /// Stores have to answer before the vault starts; all others come up in any order, except that

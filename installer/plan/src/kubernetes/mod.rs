@@ -31,7 +31,7 @@ pub use facts::{
 use flavour::flavours;
 pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
 pub use images::{ImageAnswer, images_to_ask_for, with_images};
-pub use install::{further_names, names, objects, plan};
+pub use install::{further_names, names, objects, plan, releases};
 pub use quantity::{milli, units};
 pub use rehearsal::{FieldChange, Hand, Rehearsal, Rehearsals, Values, rehearsed, to_rehearse};
 pub use release::DIGEST_LABEL;

@@ -61,7 +61,12 @@ impl Draft<'_> {
             let mut labels = labels(site, &self.facts.installation, &service);
             labels.insert(DIGEST_LABEL.to_owned(), digest);
             let change = fact.map_or(Change::Add, |_| Change::Change);
-            let detail = fact.into_iter().flat_map(told).collect();
+            let mut detail: Vec<_> = fact.into_iter().flat_map(told).collect();
+            if let Some(trust) = &release.trust {
+                detail.push(format!(
+                    "it is let in at the vault, and trusts it by ConfigMap `{trust}`"
+                ));
+            }
             let id = format!("release {name} ({})", described(&release, chart));
             let step = self.push(change, id, KubernetesAction::Release { release, labels });
             step.detail = detail;
@@ -198,6 +203,7 @@ mod tests {
             values: "{}".into(),
             secret: "hub-logins".into(),
             logins: BTreeMap::new(),
+            trust: None,
         };
         let chart = |digest: &str| ChartFact {
             version: "1.0.0".into(),

@@ -155,25 +155,43 @@ pub fn workload_accounts(profile: &Profile) -> Vec<String> {
     names.map(|id| id.name).collect()
 }
 
-/// Role, ClusterRole and their bindings, for whoever installs: no more than is on the list.
-pub fn minimal_roles(profile: &Profile, user: &Value) -> Vec<Value> {
+/// Role, ClusterRole and their bindings, for whoever installs: no more than is on the list, and what
+/// the charts take, each in its own namespace.
+pub fn minimal_roles(profile: &Profile, user: &Value, charts: &[Right]) -> Vec<Value> {
     let name = format!("stakeout-{}-installer", profile.site);
     let namespace = namespace(&profile.site);
-    let rights = installer_rights(profile);
+    let mut rights = installer_rights(profile);
+    rights.extend_from_slice(charts);
     let (inside, outside): (Vec<_>, Vec<_>) = rights
         .into_iter()
         .partition(|right| right.namespace.is_some());
     let api = "rbac.authorization.k8s.io/v1";
     let reference =
         |kind: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name });
-    vec![
+    let mut roles = vec![
         json!({ "apiVersion": api, "kind": "ClusterRole", "metadata": { "name": name }, "rules": rules(&outside) }),
         json!({ "apiVersion": api, "kind": "ClusterRoleBinding", "metadata": { "name": name }, "roleRef": reference("ClusterRole"), "subjects": [user] }),
-        // Made for the site, which takes it over.
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace, "labels": { label::SITE: profile.site } } }),
-        json!({ "apiVersion": api, "kind": "Role", "metadata": { "name": name, "namespace": namespace }, "rules": rules(&inside) }),
-        json!({ "apiVersion": api, "kind": "RoleBinding", "metadata": { "name": name, "namespace": namespace }, "roleRef": reference("Role"), "subjects": [user] }),
-    ]
+    ];
+    let mut places: Vec<_> = inside
+        .iter()
+        .filter_map(|one| one.namespace.clone())
+        .collect();
+    // The site's is the first.
+    places.sort_by_key(|place| (*place != namespace, place.clone()));
+    places.dedup();
+    for place in places {
+        let there = inside
+            .iter()
+            .filter(|one| one.namespace.as_ref() == Some(&place));
+        let there: Vec<_> = there.cloned().collect();
+        roles.extend([
+            // Made for the site, which takes it over.
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": place, "labels": { label::SITE: profile.site } } }),
+            json!({ "apiVersion": api, "kind": "Role", "metadata": { "name": name, "namespace": place }, "rules": rules(&there) }),
+            json!({ "apiVersion": api, "kind": "RoleBinding", "metadata": { "name": name, "namespace": place }, "roleRef": reference("Role"), "subjects": [user] }),
+        ]);
+    }
+    roles
 }
 
 /// One rule for each resource and name, with all of its verbs.

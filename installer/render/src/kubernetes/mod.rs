@@ -14,7 +14,7 @@ mod workload;
 pub use entrance::{ENTRANCE, Entrance, dns_names};
 pub use monitoring::Scraping;
 pub use object::{Kind, Object, ObjectId};
-pub use release::{Release, chart_home, chart_namespace};
+pub use release::{Release, chart_home, chart_namespace, chart_trust, vault_host};
 pub use site::{namespace, secret_home};
 pub use workload::BUFFER_BYTES;
 

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use url::Url;
 
 use super::site::{NAMESPACE_NAME, listens, role_selector, selector};
-use super::{Inputs, Kind, Object, entrance, manifest, monitoring};
+use super::{Inputs, Kind, Object, chart_namespace, chart_trust, entrance, manifest, monitoring};
 use crate::configuration::{Role, agent_of};
 use crate::docker::{CAMERA_PORT, Container, VAULT_PORT};
 use crate::stores;
@@ -62,7 +62,12 @@ fn policy(inputs: &Inputs<'_>, container: &Container, cameras: &Cameras<'_>) -> 
         _ => None,
     };
     let numbers = monitoring::rule(inputs, container);
-    let ingress: Vec<_> = ingress.into_iter().chain(outside).chain(numbers).collect();
+    let charts = match container.role {
+        Role::Vault => of_charts(inputs),
+        _ => None,
+    };
+    let ingress = ingress.into_iter().chain(outside).chain(numbers);
+    let ingress: Vec<_> = ingress.chain(charts).collect();
     let mut types = Vec::new();
     if !ingress.is_empty() {
         types.push("Ingress".to_owned());
@@ -103,6 +108,28 @@ fn callers(
             .map(|camera| pods(inputs, &agent_of(inputs.profile, camera)))
             .collect(),
     }
+}
+
+/// Lets in the charts that may reach the vault: each from its own namespace.
+fn of_charts(inputs: &Inputs<'_>) -> Option<NetworkPolicyIngressRule> {
+    let charts = inputs.profile.charts.iter();
+    let charts = charts.filter(|chart| chart_trust(chart).is_some());
+    let peers: Vec<_> = charts
+        .map(|chart| {
+            let name = chart_namespace(inputs.namespace, &chart.name);
+            NetworkPolicyPeer {
+                namespace_selector: Some(LabelSelector {
+                    match_labels: Some([(NAMESPACE_NAME.to_owned(), name)].into()),
+                    match_expressions: None,
+                }),
+                ..NetworkPolicyPeer::default()
+            }
+        })
+        .collect();
+    (!peers.is_empty()).then(|| NetworkPolicyIngressRule {
+        from: Some(peers),
+        ports: Some(vec![tcp(VAULT_PORT)]),
+    })
 }
 
 fn of_agent(

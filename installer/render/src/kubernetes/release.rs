@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use installer_spec::{Chart, ChartSource};
+use installer_spec::{Chart, ChartSource, Reachable};
 use k8s_openapi::api::core::v1::Namespace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Inputs, Kind, Object, manifest, object};
+use super::{Inputs, Kind, Object, TRUST_KEY, manifest, object};
+use crate::docker::VAULT_PORT;
 use crate::{SecretName, chart_secret};
 
 /// A chart's release as it is wanted.
@@ -25,6 +26,21 @@ pub struct Release {
     pub secret: String,
     /// By the name that the chart knows each login by.
     pub logins: BTreeMap<String, SecretName>,
+    /// ConfigMap of the release's namespace with what the site's parts trust, under [`TRUST_KEY`];
+    /// absent where the chart reaches none of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<String>,
+}
+
+/// The ConfigMap with the site's trust in the namespace of a chart that reaches the vault.
+pub fn chart_trust(chart: &Chart) -> Option<String> {
+    let reaches = chart.reaches.contains(&Reachable::Vault);
+    reaches.then(|| format!("{}-trust", chart.name))
+}
+
+/// By which the vault is called from other namespaces.
+pub fn vault_host(namespace: &str) -> String {
+    format!("vault.{namespace}.svc")
 }
 
 /// The Secret of the site's namespace with the logins of a chart.
@@ -72,6 +88,7 @@ fn release(inputs: &Inputs<'_>, chart: &Chart) -> Release {
         },
         values: values(inputs, chart, &secret).to_string(),
         logins: logins.collect(),
+        trust: chart_trust(chart),
         secret,
     }
 }
@@ -89,6 +106,12 @@ fn values(inputs: &Inputs<'_>, chart: &Chart, secret: &str) -> Value {
     };
     if !chart.secrets.is_empty() {
         site["secrets"] = chart.secrets.keys().map(place).collect();
+    }
+    if let Some(trust) = chart_trust(chart) {
+        site["vault"] = json!({
+            "url": format!("https://{}:{VAULT_PORT}", vault_host(inputs.namespace)),
+            "trust": { "name": trust, "key": TRUST_KEY },
+        });
     }
     let mut values = Value::Object(chart.values.clone());
     if let Value::Object(global) = &mut values["global"] {

@@ -1,13 +1,13 @@
 //! Helm charts beside the site.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 use serde_json::{Map, Number, Value};
 
 use super::{Checker, Fields, NUMBER, join, kind_name, plain_means};
-use crate::keys;
-use crate::profile::{Chart, ChartSource, Credentials, TargetChoice};
+use crate::keys::{self, Words};
+use crate::profile::{Chart, ChartSource, Credentials, Keeper, Reachable, TargetChoice};
 use crate::tree::{Kind, Node};
 
 /// `stakeout-SITE-NAME` is a namespace, and names of namespaces are DNS labels.
@@ -18,6 +18,11 @@ const SECRET_WORDS: [&str; 5] = ["password", "passwd", "secret", "token", "apike
 
 /// Endings of keys that name a secret rather than hold one.
 const REFERENCES: [&str; 4] = ["name", "ref", "key", "file"];
+
+const REACHABLE: Words<Reachable> = Words {
+    known: &[("vault", Reachable::Vault)],
+    later: &[],
+};
 
 impl Checker<'_> {
     pub(super) fn charts(&mut self, node: &Node, site: Option<&str>) -> Option<Vec<Chart>> {
@@ -58,6 +63,20 @@ impl Checker<'_> {
         }
     }
 
+    pub(super) fn check_reaches(&mut self, fields: &Fields<'_>, charts: &[Chart], keeper: Keeper) {
+        let reaches = charts
+            .iter()
+            .any(|one| one.reaches.contains(&Reachable::Vault));
+        if reaches && keeper == Keeper::Agent {
+            self.error(
+                fields.key_place("charts"),
+                "charts",
+                "a chart `reaches` the vault, and `storage.keeper: agent` leaves it out",
+                "write `keeper: vault`, or take `reaches` out",
+            );
+        }
+    }
+
     fn chart(&mut self, node: &Node, path: &str, site: Option<&str>) -> Option<Chart> {
         let fields = self.fields(node, path, keys::CHART)?;
         for key in ["name", "chart"] {
@@ -89,12 +108,30 @@ impl Checker<'_> {
             Some(node) => self.chart_secrets(node, &join(path, "secrets")),
             None => Some(BTreeMap::new()),
         };
+        let reaches = match fields.get("reaches") {
+            Some(node) => self.chart_reaches(node, &join(path, "reaches")),
+            None => Some(BTreeSet::new()),
+        };
         Some(Chart {
+            reaches: reaches?,
             name: name?,
             source: source?,
             values: values?,
             secrets: secrets?,
         })
+    }
+
+    fn chart_reaches(&mut self, node: &Node, path: &str) -> Option<BTreeSet<Reachable>> {
+        let Kind::List(items) = &node.kind else {
+            let message = format!("`reaches` is a list, not {}", kind_name(node));
+            self.error(node.at, path, message, "write `reaches: [ vault ]`");
+            return None;
+        };
+        let items = items.iter().enumerate();
+        let words: Vec<_> = items
+            .map(|(index, item)| self.word(item, &format!("{path}[{index}]"), REACHABLE))
+            .collect();
+        words.into_iter().collect()
     }
 
     fn chart_source(&mut self, fields: &Fields<'_>, path: &str) -> Option<ChartSource> {

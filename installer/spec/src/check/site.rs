@@ -120,6 +120,9 @@ impl Checker<'_> {
             .map_or(Some(ClusterMeans::default()), |node| self.cluster(node));
         self.check_keeper(&fields, storage.as_ref());
         self.check_charts(&fields, target.flatten());
+        if let (Some(charts), Some(storage)) = (&charts, &storage) {
+            self.check_reaches(&fields, charts, storage.keeper);
+        }
         let (monitoring, monitoring_labels) = monitoring?;
         Some(Profile {
             site: site?,

@@ -4,9 +4,9 @@ mod network;
 
 use std::fmt::Write as _;
 
-use installer_kubernetes::{Connection, Subject, review};
+use installer_kubernetes::{Connection, Subject, chart_rights, review};
 use installer_plan::kubernetes::{
-    Right, installer_rights, minimal_roles, workload_accounts, workload_rights,
+    Right, installer_rights, minimal_roles, releases, workload_accounts, workload_rights,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -56,7 +56,15 @@ pub(super) async fn run(arguments: &args::Rights, context: &Context) -> Result<E
     let profile = &site.profile;
     if let Some(user) = &arguments.role_for {
         let subject = subject(user)?;
-        let roles = minimal_roles(profile, &subject);
+        let releases = releases(profile, &site.folder);
+        let charts = if releases.is_empty() {
+            Vec::new()
+        } else {
+            // What a chart's objects are called in requests is the cluster's to say.
+            let connection = installer_kubernetes::connect(&context.cluster).await?;
+            chart_rights(&connection, &releases).await?
+        };
+        let roles = minimal_roles(profile, &subject, &charts);
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": roles });
         let text = serde_json::to_string_pretty(&list).unwrap_or_default();
         Printer::text(&(text + "\n"));
