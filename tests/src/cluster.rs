@@ -140,6 +140,34 @@ impl Cluster {
         self.part("extend", &[]);
     }
 
+    /// Volumes for claims of the usual size; nobody makes others. A claim waits for its first pod, so
+    /// every run here proves that this is no fault.
+    pub fn make_volumes(&self) {
+        let class = json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+            "metadata": {
+                "name": "made",
+                "annotations": { "storageclass.kubernetes.io/is-default-class": "true" },
+            },
+            "provisioner": "kubernetes.io/no-provisioner",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        });
+        let volume = |n: usize| {
+            json!({
+                "apiVersion": "v1", "kind": "PersistentVolume",
+                "metadata": { "name": format!("made-{n}") },
+                "spec": {
+                    "capacity": { "storage": "10Gi" }, "accessModes": ["ReadWriteOnce"],
+                    "storageClassName": "made", "persistentVolumeReclaimPolicy": "Retain",
+                    "hostPath": { "path": "/nonexistent" },
+                },
+            })
+        };
+        let mut items: Vec<_> = (0..30).map(volume).collect();
+        items.push(class);
+        self.create(&json!({ "apiVersion": "v1", "kind": "List", "items": items }));
+    }
+
     /// Ends one of the cluster's programs by SIGKILL, or restarts it.
     pub fn component(&self, verb: &str, name: &str) {
         self.part(verb, &[name]);

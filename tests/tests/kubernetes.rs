@@ -6,8 +6,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
+use e2e::background::Run;
 use e2e::cluster::Cluster;
-use e2e::shipped::run;
+use e2e::shipped::{self, run};
 use e2e::{DEMO, INSTALL, Output, Site, wait_until};
 use serde_json::json;
 
@@ -23,6 +25,7 @@ fn a_site_lives_in_a_cluster() {
     a_site_is_made_hardened_and_then_left_alone(&cluster);
     a_change_touches_what_it_is_about(&cluster);
     what_others_change_is_told_and_taken_back(&cluster);
+    images_come_and_go_in_waves(&cluster);
     what_is_not_ours_is_never_touched(&cluster);
     each_level_of_removal_leaves_what_it_says(&cluster);
     a_run_that_is_killed_is_finished_by_the_next(&cluster);
@@ -170,6 +173,67 @@ fn what_others_change_is_told_and_taken_back(cluster: &Cluster) {
     }
     site.run(QUICK).expect(0);
     site.run(&["plan"]).expect(0);
+}
+
+/// Another release, in the cluster's registry: the same programs of another commit, and so other
+/// images.
+fn release(cluster: &Cluster, site: &Site, revision: &str) -> Utf8PathBuf {
+    let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let programs = shipped::target().join(triple).join("release");
+    let folder = site.folder().join(revision);
+    let stakeout = || Command::new(site.programs.join("stakeout"));
+    run(stakeout()
+        .args(["image", "build", "--revision", revision, "--to"])
+        .arg(&folder)
+        .args(["stakeout-agent", "stakeout-vault"].map(|name| programs.join(name))));
+    run(stakeout()
+        .args(["image", "push", "--images", folder.as_str()])
+        .arg(cluster.registry()));
+    folder
+}
+
+fn images_come_and_go_in_waves(cluster: &Cluster) {
+    let mut site = cluster.site("waves", TWO);
+    site.run(INSTALL).expect(0);
+    let image = |agent: &str| {
+        let found = cluster.get("stakeout-waves", &[&format!("deployment/agent-{agent}")]);
+        found["spec"]["template"]["spec"]["containers"][0]["image"].to_string()
+    };
+    let all = || ["one", "two"].map(image);
+    let before = all();
+    let newer = release(cluster, &site, "newer");
+    site.set("STAKEOUT_IMAGES", newer.as_str());
+    let upgrade = ["upgrade", "--yes", "--proof-seconds", "2"];
+    let upgraded = site.run(&upgrade).expect(0);
+    for line in ["wave 1 of 2", "wave 2 of 2"] {
+        assert!(told(&upgraded).contains(line), "{line}: {upgraded:#?}");
+    }
+    let good = all();
+    assert!(good.iter().zip(&before).all(|(a, b)| a != b), "{good:?}");
+
+    // One that ends with its first wave, whatever the reason, leaves the others as they were.
+    let newest = release(cluster, &site, "newest");
+    site.set("STAKEOUT_IMAGES", newest.as_str());
+    let begun = Run::start(site.command(&upgrade));
+    begun.says("done  Deployment/agent-one", 120);
+    begun.interrupt();
+    assert!(image("one") != good[0] && image("two") == good[1]);
+    let receiving = || {
+        let status = site.run(&["status", "--output", "json"]).json();
+        let cameras = status["cameras"].as_array().unwrap().clone();
+        cameras
+            .into_iter()
+            .map(|camera| camera["receiving"] == true)
+            .collect::<Vec<_>>()
+    };
+    // The way back goes in waves, too: what nobody touched is left alone.
+    let back = site
+        .run(&["rollback", "--yes", "--proof-seconds", "2"])
+        .expect(0);
+    let line = "wave 1 of 1: the cameras of 1 agent record again";
+    assert!(told(&back).contains(line), "{back:#?}");
+    assert_eq!(all(), good);
+    assert_eq!(receiving(), [true, true]);
 }
 
 fn what_is_not_ours_is_never_touched(cluster: &Cluster) {

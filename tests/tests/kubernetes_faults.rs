@@ -27,7 +27,7 @@ const REMOVE: &[&str] = &["uninstall", "--data", "--yes"];
 #[test]
 fn a_cluster_fails_in_every_way() {
     let cluster = Cluster::start_with(&["--control-plane-only", "--kwok", "3"]);
-    make_volumes(&cluster);
+    cluster.make_volumes();
     let whole = an_uninterrupted_run(&cluster);
     thread::scope(|scope| {
         let (cluster, whole) = (&cluster, &whole);
@@ -62,34 +62,6 @@ fn profile(name: &str, rest: &str) -> String {
 
 const TWO: &str = "cameras: [ { name: gate, test: scene }, { name: yard, test: scene } ]\n\
                    storage: { provider: filesystem, quota: 1GiB }\n";
-
-/// Volumes for claims of the usual size; nobody makes others. A claim waits for its first pod, so
-/// every run here proves that this is no fault.
-fn make_volumes(cluster: &Cluster) {
-    let class = json!({
-        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
-        "metadata": {
-            "name": "made",
-            "annotations": { "storageclass.kubernetes.io/is-default-class": "true" },
-        },
-        "provisioner": "kubernetes.io/no-provisioner",
-        "volumeBindingMode": "WaitForFirstConsumer",
-    });
-    let volume = |n: usize| {
-        json!({
-            "apiVersion": "v1", "kind": "PersistentVolume",
-            "metadata": { "name": format!("made-{n}") },
-            "spec": {
-                "capacity": { "storage": "10Gi" }, "accessModes": ["ReadWriteOnce"],
-                "storageClassName": "made", "persistentVolumeReclaimPolicy": "Retain",
-                "hostPath": { "path": "/nonexistent" },
-            },
-        })
-    };
-    let mut items: Vec<_> = (0..30).map(volume).collect();
-    items.push(class);
-    cluster.create(&json!({ "apiVersion": "v1", "kind": "List", "items": items }));
-}
 
 /// Everything that a run said.
 fn told(output: &Output) -> String {
@@ -476,7 +448,7 @@ fn rights_that_go_half_way_are_named(cluster: &Cluster) {
 #[test]
 fn a_node_that_is_lost_loses_no_camera() {
     let cluster = &Cluster::start_with(&["--control-plane-only", "--kwok", "2"]);
-    make_volumes(cluster);
+    cluster.make_volumes();
     let site = site(cluster, "moves", TWO, None);
     let namespace = "stakeout-moves";
     site.run(QUICK).expect(0);
