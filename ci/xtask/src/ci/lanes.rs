@@ -19,12 +19,18 @@ use crate::process::{run, say};
 /// How every suite's step begins.
 pub(super) const SUITE: &str = "e2e-";
 
-/// Suites of container engines and of clusters, by how they begin.
-const ENGINES: &str = "e2e-docker";
+/// Suites of clusters, by how they begin.
 const CLUSTERS: &str = "e2e-kubernetes";
 
-/// Suites of engines that install on the machine itself, too.
-const ENGINES_AND_MACHINE: [&str; 2] = ["e2e-docker_access", "e2e-docker_move"];
+/// Suites of container engines that install nothing on the machine itself.
+const ENGINES: [&str; 6] = [
+    "e2e-docker",
+    "e2e-docker_faults",
+    "e2e-docker_stores",
+    "e2e-engine",
+    "e2e-image",
+    "e2e-stand_ins",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
@@ -37,7 +43,7 @@ impl Lane {
     pub(super) fn of(step: &str) -> Self {
         if step.starts_with(CLUSTERS) {
             Self::Clusters
-        } else if step.starts_with(ENGINES) && !ENGINES_AND_MACHINE.contains(&step) {
+        } else if ENGINES.contains(&step) {
             Self::Engines
         } else {
             Self::Machine
