@@ -1,7 +1,6 @@
 //! A private cluster with one real node, and its own registry.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
@@ -225,7 +224,11 @@ impl Cluster {
             .arg(format!("{here}:{port}"));
         let log = self.folder().join(format!("log/forward-{deployment}.log"));
         let server = Server::start(&mut command, &log);
-        let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, here)).is_ok();
+        // Asked by a connection that is dropped again, it may end with that.
+        let listens = || {
+            let said = fs::read_to_string(&log);
+            said.is_ok_and(|said| said.contains(&format!("Forwarding from 127.0.0.1:{here}")))
+        };
         wait_until(Duration::from_secs(20), "kubectl listens", listens);
         Forward {
             port: here,

@@ -222,22 +222,13 @@ impl Full {
             identity: None,
             cert_chain: Some(self.authority()),
         };
-        let patience = tokio::time::Instant::now() + PATIENCE;
-        // On a busy node a handshake may be cut short.
-        let connection = loop {
-            let runtime = lapin::runtime::default_runtime().unwrap();
-            let options = ConnectionProperties::default();
-            let (uri, tls) = (uri.clone(), tls.clone());
-            match Connection::connect_uri_with_config(uri, options, tls, runtime).await {
-                Ok(connection) => break connection,
-                Err(error) => {
-                    assert!(tokio::time::Instant::now() < patience, "{error}");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-            }
-        };
+        let runtime = lapin::runtime::default_runtime().unwrap();
+        let options = ConnectionProperties::default();
+        let connection = Connection::connect_uri_with_config(uri, options, tls, runtime);
+        let connection = connection.await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         let options = BasicGetOptions { no_ack: true };
+        let patience = tokio::time::Instant::now() + PATIENCE;
         loop {
             let found = channel.basic_get("news".into(), options).await.unwrap();
             if let Some(message) = found {
