@@ -26,14 +26,14 @@ pub(super) async fn look_closer(
         return;
     }
     let selector = format!("{}={site}", label::SITE);
-    let (sets, pods) = futures::join!(
-        all::<ReplicaSet>(connection, namespace, &selector),
-        all::<Pod>(connection, namespace, &selector)
-    );
+    let sets = all::<ReplicaSet>(connection, namespace, &selector).await;
+    if sets.is_empty() {
+        return;
+    }
     let picture = Picture {
         deployments: unsettled,
         sets,
-        pods,
+        pods: all::<Pod>(connection, namespace, &selector).await,
     };
     for name in running(&picture) {
         if let Some(fact) = objects.get_mut(&ObjectId::new(Kind::Deployment, name)) {
