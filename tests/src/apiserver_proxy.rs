@@ -119,6 +119,8 @@ struct Asked {
     resource: String,
     /// It asks for what follows a page.
     continued: bool,
+    /// Nothing comes of it.
+    rehearsed: bool,
 }
 
 impl Asked {
@@ -152,6 +154,7 @@ impl Asked {
             verb,
             resource: parts.front().copied().unwrap_or_default().to_owned(),
             continued: query.split('&').any(|word| word.starts_with("continue=")),
+            rehearsed: query.split('&').any(|word| word.starts_with("dryRun=")),
         }
     }
 
@@ -162,11 +165,18 @@ impl Asked {
 
 type Deed = Box<dyn FnOnce() + Send>;
 
+/// Before which request a deed happens.
+enum When {
+    /// The next write once there were so many.
+    AfterWrites(u64),
+    /// The next that really does this to such a resource.
+    Before(&'static str, &'static str),
+}
+
 #[derive(Default)]
 struct Told {
     rules: Vec<Rule>,
-    /// What happens before the write of this number.
-    deed: Option<(u64, Deed)>,
+    deed: Option<(When, Deed)>,
     counts: BTreeMap<(String, String), u64>,
     writes: u64,
 }
@@ -177,6 +187,19 @@ struct Way {
     /// Says nothing of itself, for those who bring a token.
     bearer: reqwest::Client,
     told: Mutex<Told>,
+}
+
+impl Told {
+    /// What is to happen before this request.
+    fn due(&mut self, asked: &Asked) -> Option<Deed> {
+        let (_, deed) = self.deed.take_if(|(when, _)| match when {
+            When::AfterWrites(writes) => asked.writes() && self.writes >= *writes,
+            When::Before(verb, resource) => {
+                (asked.verb, asked.resource.as_str()) == (verb, resource) && !asked.rehearsed
+            }
+        })?;
+        Some(deed)
+    }
 }
 
 impl Way {
@@ -304,7 +327,18 @@ impl ApiProxy {
     /// Something happens once so many writes have been passed on, before the next.
     pub fn after_writes(&self, writes: u64, deed: impl FnOnce() + Send + 'static) {
         let mut told = self.way.told();
-        told.deed = Some((told.writes + writes, Box::new(deed)));
+        let when = When::AfterWrites(told.writes + writes);
+        told.deed = Some((when, Box::new(deed)));
+    }
+
+    /// Something happens before the first request that does this to a resource, in the plural.
+    pub fn before(
+        &self,
+        verb: &'static str,
+        resource: &'static str,
+        deed: impl FnOnce() + Send + 'static,
+    ) {
+        self.way.told().deed = Some((When::Before(verb, resource), Box::new(deed)));
     }
 
     /// How many requests met a fault.
@@ -341,16 +375,11 @@ async fn answer(State(way): State<Arc<Way>>, request: Request) -> Response<Body>
         let key = (asked.verb.to_owned(), asked.resource.clone());
         *told.counts.entry(key).or_default() += 1;
         let fault = told.rules.iter_mut().find_map(|rule| rule.meets(&asked));
-        let due = asked.writes()
-            && told
-                .deed
-                .as_ref()
-                .is_some_and(|(after, _)| told.writes >= *after);
-        let deed = if due { told.deed.take() } else { None };
+        let deed = told.due(&asked);
         told.writes += u64::from(asked.writes());
         (fault, deed)
     };
-    if let Some((_, deed)) = deed {
+    if let Some(deed) = deed {
         tokio::task::spawn_blocking(deed)
             .await
             .expect("it does not panic");
@@ -523,6 +552,7 @@ mod tests {
             verb,
             resource: "pods".to_owned(),
             continued: false,
+            rehearsed: false,
         };
         let mut rule = Rule::every(3, 2, Fault::Unavailable).verbs(&["list"]);
         let mut met = Vec::new();

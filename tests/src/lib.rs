@@ -38,6 +38,17 @@ pub const INSTALL: &[&str] = &[
 pub const DEMO: &str =
     "cameras: [ { name: gate, test: scene } ]\nstorage: { provider: filesystem, quota: 1GiB }\n";
 
+/// One test camera, with every store and broker that a site may have of its own.
+pub const STORES: &str = "cameras: [ { name: gate, test: scene, record: { longest: 5s } } ]\n\
+                          storage: { provider: minio, quota: 1GiB }\n\
+                          catalogue: { mongodb: deploy }\n\
+                          events: [ { mqtt: deploy, topic: site/news }, { amqp: deploy, queue: news } ]\n";
+
+/// [`INSTALL`], with stand-ins for images whose digest nobody could look up.
+pub fn install_stores() -> Vec<&'static str> {
+    [INSTALL, &["--allow-unverified-images"]].concat()
+}
+
 /// A profile for a container engine.
 pub fn docker_profile(site: &str, rest: &str) -> String {
     format!("version: 1\nsite: {site}\ntarget: docker\n{rest}")

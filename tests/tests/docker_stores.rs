@@ -9,23 +9,8 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use e2e::engine::{Engine, Witness};
-use e2e::{Site, wait_until};
+use e2e::{INSTALL, STORES, Site, install_stores, wait_until};
 use serde_json::Value;
-
-const STORES: &str = "cameras: [ { name: gate, test: scene } ]\n\
-                      storage: { provider: minio, quota: 1GiB }\n\
-                      catalogue: { mongodb: deploy }\n\
-                      events: [ { mqtt: deploy, topic: site/news }, { amqp: deploy, queue: news } ]\n";
-
-const INSTALL: &[&str] = &[
-    "install",
-    "--yes",
-    "--output",
-    "json",
-    "--proof-seconds",
-    "2",
-    "--allow-unverified-images",
-];
 
 /// Events travel within seconds; two busy cores take longer.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -61,14 +46,14 @@ fn a_site_uses_its_own_object_store_and_brokers() {
     let witness = Witness::stand(&engine);
     let site = Site::on_docker("full", STORES, &witness.address());
 
-    let refused = site.run(e2e::INSTALL).expect(4);
+    let refused = site.run(INSTALL).expect(4);
     assert!(refused.stdout.contains("image-unverified"), "{refused:#?}");
     assert_eq!(engine.objects("stakeout."), Vec::<String>::new());
 
-    let made = site.run(INSTALL).expect(0).json();
+    let made = site.run(&install_stores()).expect(0).json();
     assert_eq!(made["verified"]["codec"], "h264");
     witness.requests();
-    let again = site.run(INSTALL).expect(0).json();
+    let again = site.run(&install_stores()).expect(0).json();
     assert_eq!(again["result"], "unchanged");
     let requests = witness.requests();
     assert!(
@@ -143,14 +128,14 @@ fn a_site_uses_its_own_object_store_and_brokers() {
     let services = ["mosquitto", "rabbitmq", "vault", "ferretdb"];
     let before = services.map(started);
     fs::remove_file(site.data().join("control/tls/mosquitto/tls.crt")).unwrap();
-    let renewed = site.run(INSTALL).expect(0).json();
+    let renewed = site.run(&install_stores()).expect(0).json();
     assert_eq!(renewed["result"], "installed");
     let after = services.map(started);
     assert_ne!(before[0], after[0]);
     assert_eq!(before[1..], after[1..]);
     // What the vault shows to its database, both ends of it read anew.
     fs::remove_file(site.data().join("control/tls/vault-identity/tls.crt")).unwrap();
-    site.run(INSTALL).expect(0);
+    site.run(&install_stores()).expect(0);
     let last = services.map(started);
     assert_eq!(last[..2], after[..2]);
     assert!(last[2] != after[2] && last[3] != after[3], "{last:?}");

@@ -152,8 +152,8 @@ fn a_field_that_is_taken_in_between_stays(cluster: &Cluster) {
     let proxy = ApiProxy::stand(cluster);
     site.set("KUBECONFIG", proxy.kubeconfig().as_str());
     let (config, kubectl) = (cluster.kubeconfig(), cluster.folder().join("bin/kubectl"));
-    // After the plan was shown, and the receipt written.
-    proxy.after_writes(2, move || {
+    // After the plan was shown.
+    proxy.before("patch", "deployments", move || {
         let mut command = Command::new(&kubectl);
         let words = "label deployment/agent-gate stakeout.service=theirs --overwrite";
         command.env("KUBECONFIG", &config).args(words.split(' '));
@@ -203,7 +203,7 @@ fn a_look_alike_survives_prune(cluster: &Cluster) {
     fs::write(&file, twin.to_string()).unwrap();
     let proxy = ApiProxy::stand(cluster);
     let (config, kubectl) = (cluster.kubeconfig(), cluster.folder().join("bin/kubectl"));
-    proxy.after_writes(2, move || {
+    proxy.before("delete", "networkpolicies", move || {
         let words = ["replace", "--force", "--filename", file.as_str()];
         let mut command = Command::new(&kubectl);
         let status = command.env("KUBECONFIG", &config).args(words).status();

@@ -11,23 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use e2e::cluster::Cluster;
 use e2e::shipped::run;
-use e2e::{Site, wait_until};
+use e2e::{INSTALL, STORES, Site, install_stores, wait_until};
 use serde_json::{Value, json};
-
-const STORES: &str = "cameras: [ { name: gate, test: scene, record: { longest: 5s } } ]\n\
-                      storage: { provider: minio, quota: 1GiB }\n\
-                      catalogue: { mongodb: deploy }\n\
-                      events: [ { mqtt: deploy, topic: site/news }, { amqp: deploy, queue: news } ]\n";
-
-const INSTALL: &[&str] = &[
-    "install",
-    "--yes",
-    "--output",
-    "json",
-    "--proof-seconds",
-    "2",
-    "--allow-unverified-images",
-];
 
 /// Without the proof, where it was given before.
 const QUICK: &[&str] = &[
@@ -140,16 +125,16 @@ fn version(object: &Value, field: &str) -> (String, String) {
 
 impl Full {
     fn is_made_in_one_run_and_then_left_alone(&self) {
-        let refused = self.site.run(e2e::INSTALL).expect(4);
+        let refused = self.site.run(INSTALL).expect(4);
         assert!(refused.stdout.contains("image-unverified"), "{refused:#?}");
         assert_eq!(self.cluster.objects("full"), Vec::<String>::new());
 
-        let made = self.site.run(INSTALL).expect(0).json();
+        let made = self.site.run(&install_stores()).expect(0).json();
         assert_eq!(made["result"], "installed");
         assert_eq!(made["verified"]["codec"], "h264");
         let before = self.versions();
         assert!(before.len() > 30, "{before:#?}");
-        let again = self.site.run(INSTALL).expect(0).json();
+        let again = self.site.run(&install_stores()).expect(0).json();
         assert_eq!(again["result"], "unchanged");
         assert_eq!(self.versions(), before);
         let status = self.site.run(&["status", "--output", "json"]);

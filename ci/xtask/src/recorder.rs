@@ -10,6 +10,7 @@ use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::process::{Running, wait_until};
+use crate::repository::list;
 
 /// A program that listens does so at once; a loaded machine gets some grace.
 const START: Duration = Duration::from_secs(20);
@@ -117,19 +118,8 @@ impl Recorder {
         if !folder.exists() {
             return Ok(Vec::new());
         }
-        let mut files = Vec::new();
-        for entry in folder
-            .read_dir_utf8()
-            .with_context(|| format!("cannot list `{folder}`"))?
-        {
-            let path = entry
-                .with_context(|| format!("cannot list `{folder}`"))?
-                .into_path();
-            if path.extension() == Some(extension) {
-                files.push(path);
-            }
-        }
-        files.sort();
+        let mut files = list(&folder)?;
+        files.retain(|path| path.extension() == Some(extension));
         Ok(files)
     }
 

@@ -3,7 +3,7 @@
 use std::env;
 
 use anyhow::{Context, ensure};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 /// The checked-out repository and the folders that tests use beside it.
 #[derive(Debug)]
@@ -61,4 +61,16 @@ impl Repository {
             .with_context(|| format!("cannot make cache folder `{folder}`"))?;
         Ok(folder)
     }
+}
+
+/// What lies in a folder, in the order of names: a seed must not depend on the file system's.
+pub(crate) fn list(folder: &Utf8Path) -> anyhow::Result<Vec<Utf8PathBuf>> {
+    let entries = folder.read_dir_utf8();
+    let entries = entries.with_context(|| format!("cannot list `{folder}`"))?;
+    let paths: Result<Vec<_>, _> = entries
+        .map(|entry| Ok::<_, std::io::Error>(entry?.into_path()))
+        .collect();
+    let mut paths = paths.with_context(|| format!("cannot list `{folder}`"))?;
+    paths.sort();
+    Ok(paths)
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use installer_engine::{EffectError, ErrorKind, Probe};
-use installer_plan::kubernetes::{AddonFacts, Brings, Cluster, Right, judge};
+use installer_plan::kubernetes::{AddonFacts, Brings, Cluster, judge};
 use installer_spec::{Addons, Profile};
 use serde::Deserialize;
 use tokio::process::Command;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::cluster::read_all;
 use crate::connect::Connection;
 use crate::error::KubernetesError;
-use crate::rights::{Subject, review};
+use crate::rights::asks_for_rights;
 
 /// The command may restart the API server, and fetch images from the internet.
 const ENABLE: Duration = Duration::from_mins(10);
@@ -40,7 +40,8 @@ pub(crate) async fn read_addons(
     };
     Ok(AddonFacts {
         dns: is_there(connection, &named("services")).await,
-        rbac: Some(asks_for_rights(connection).await?),
+        // Where we are refused the question, somebody asks for rights.
+        rbac: Some(asks_for_rights(connection).await?.unwrap_or(true)),
         command: market.command.first().is_some_and(|one| is_here(one)),
     })
 }
@@ -56,25 +57,6 @@ async fn is_there(connection: &Connection, path: &str) -> Option<bool> {
         Err(error) if error.code() == Some(404) => Some(false),
         Err(_) => None,
     }
-}
-
-/// Whether an account that nobody has made is refused the cluster's secrets.
-async fn asks_for_rights(connection: &Connection) -> Result<bool, KubernetesError> {
-    let everything = Right {
-        verb: "list".to_owned(),
-        group: String::new(),
-        resource: "secrets".to_owned(),
-        namespace: None,
-        name: None,
-        optional: false,
-    };
-    let nobody = Subject::ServiceAccount {
-        namespace: "kube-system",
-        name: "stakeout-nobody",
-    };
-    let answers = review(connection, nobody, &[everything]).await?;
-    // Where we are refused the question, somebody asks for rights.
-    Ok(answers.is_none_or(|answers| answers != [true]))
 }
 
 /// Whether a program is found as a shell would find it.
@@ -140,8 +122,8 @@ pub(crate) async fn probe(connection: &Connection, brings: &Brings) -> Probe {
             Err(error) => Probe::Waiting(error.to_string()),
         },
         Brings::Rbac => match asks_for_rights(connection).await {
-            Ok(true) => Probe::Met,
-            Ok(false) => waiting("the API server asks for nobody's rights"),
+            Ok(None | Some(true)) => Probe::Met,
+            Ok(Some(false)) => waiting("the API server asks for nobody's rights"),
             // It starts anew.
             Err(error) => Probe::Waiting(error.to_string()),
         },

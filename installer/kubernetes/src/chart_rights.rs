@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use installer_engine::{EffectError, ErrorKind};
-use installer_helm::{Helm, Upgrade};
+use installer_helm::Helm;
 use installer_plan::kubernetes::Right;
 use installer_render::kubernetes::Release;
-use installer_spec::ChartSource;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cluster::read_list;
 use crate::connect::Connection;
-use crate::release::{access, by_helm};
+use crate::release::{access, by_helm, upgrade_to};
 
 /// What Helm and we do to objects of a chart; waiting for hooks is a watch.
 const CHANGES: [&str; 7] = [
@@ -110,18 +109,7 @@ pub async fn chart_rights(
 }
 
 async fn rendered(helm: &Helm, release: &Release) -> Result<Vec<Value>, EffectError> {
-    let (chart, version) = match &release.chart {
-        ChartSource::Path(path) => (path.as_str(), None),
-        ChartSource::Registry { reference, version } => (reference.as_str(), Some(version)),
-    };
-    let upgrade = Upgrade {
-        name: &release.name,
-        namespace: &release.namespace,
-        chart,
-        version: version.map(String::as_str),
-        values: &release.values,
-    };
-    let rendered = helm.template(&upgrade).await;
+    let rendered = helm.template(&upgrade_to(release)).await;
     rendered.map_err(|error| by_helm(&release.name, error))
 }
 

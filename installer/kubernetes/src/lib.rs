@@ -42,5 +42,5 @@ pub use observe::{KubernetesObserved, Wanted, observe};
 pub use reach::{Path, Reached, try_paths};
 pub use rehearse::rehearse;
 pub use request::{Asked, Cause, Refusal, RequestError};
-pub use rights::{Subject, review};
+pub use rights::{Subject, asks_for_rights, review};
 pub use world::{KubernetesWorld, SiteInCluster};

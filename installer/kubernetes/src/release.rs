@@ -290,17 +290,7 @@ impl Site {
             self.copy_trust(&release.namespace, name, labels, data)
                 .await?;
         }
-        let (chart, version) = match &release.chart {
-            ChartSource::Path(path) => (path.as_str(), None),
-            ChartSource::Registry { reference, version } => (reference.as_str(), Some(version)),
-        };
-        let upgrade = Upgrade {
-            name: &release.name,
-            namespace: &release.namespace,
-            chart,
-            version: version.map(String::as_str),
-            values: &release.values,
-        };
+        let upgrade = upgrade_to(release);
         let done = self.helm().await?.upgrade(&upgrade).await;
         let released = done.map_err(|error| by_helm(&release.name, error))?;
         self.count();
@@ -384,6 +374,21 @@ impl Site {
             "data": data,
         });
         self.say_in(&release.namespace, &id, &secret).await
+    }
+}
+
+/// A release as Helm is told of it.
+pub(crate) fn upgrade_to(release: &Release) -> Upgrade<'_> {
+    let (chart, version) = match &release.chart {
+        ChartSource::Path(path) => (path.as_str(), None),
+        ChartSource::Registry { reference, version } => (reference.as_str(), Some(version)),
+    };
+    Upgrade {
+        name: &release.name,
+        namespace: &release.namespace,
+        chart,
+        version: version.map(String::as_str),
+        values: &release.values,
     }
 }
 

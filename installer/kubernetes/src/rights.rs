@@ -45,6 +45,25 @@ pub async fn review(
     }
 }
 
+/// Whether the cluster asks for rights at all: nobody has given this account any, so that it has some
+/// only where all have. Nothing where we may not ask about others.
+pub async fn asks_for_rights(connection: &Connection) -> Result<Option<bool>, KubernetesError> {
+    let nobody = Subject::ServiceAccount {
+        namespace: "default",
+        name: "stakeout-nobody",
+    };
+    let right = Right {
+        verb: "create".to_owned(),
+        group: "rbac.authorization.k8s.io".to_owned(),
+        resource: "clusterrolebindings".to_owned(),
+        namespace: None,
+        name: None,
+        optional: false,
+    };
+    let answers = review(connection, nobody, &[right]).await?;
+    Ok(answers.map(|answers| !answers.contains(&true)))
+}
+
 async fn ask(
     connection: &Connection,
     subject: Subject<'_>,

@@ -6,9 +6,9 @@ use camino::Utf8Path;
 use installer_plan::docker::{ImageFact, ImageStanding, Ownership};
 use installer_plan::host::Level;
 use installer_plan::kubernetes::{
-    AddonFacts, Brings, Cluster, DIGEST_LABEL, IngressClassFact, KubernetesAction, KubernetesFacts,
-    NodeFact, ObjectFact, ReleaseFact, Room, Signs, StorageClassFact, Ways, applied_digest,
-    namespace, objects, plan, plan_uninstall,
+    AddonFacts, Cluster, DIGEST_LABEL, KubernetesAction, KubernetesFacts, NodeFact, ObjectFact,
+    ReleaseFact, Room, Signs, StorageClassFact, Ways, applied_digest, namespace, objects, plan,
+    plan_uninstall,
 };
 use installer_plan::{
     AccessFacts, Action, CertificateFact, CertificateFacts, Condition, OwnCertificate, Plan,
@@ -199,7 +199,7 @@ pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
             }
             KubernetesAction::EnableAddon { .. } => {
                 if let Some(Condition::Addon { brings, .. }) = &step.settle {
-                    bring(&mut facts, brings);
+                    facts.bring(brings);
                 }
             }
             KubernetesAction::Restart { .. }
@@ -211,32 +211,6 @@ pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
     facts.objects = objects;
     facts.receipt = Some(receipt_of(plan));
     facts
-}
-
-/// What there is once an addon is on.
-fn bring(facts: &mut KubernetesFacts, brings: &Brings) {
-    let cluster = &mut facts.cluster;
-    match brings {
-        Brings::Dns => facts.addons.dns = Some(true),
-        Brings::Rbac => facts.addons.rbac = Some(true),
-        Brings::StorageClass { name, provisioner } => {
-            let fact = StorageClassFact {
-                default: true,
-                provisioner: provisioner.clone(),
-            };
-            cluster.storage_classes.insert(name.clone(), fact);
-        }
-        Brings::IngressClass { name, controller } => {
-            let fact = IngressClassFact {
-                default: false,
-                controller: controller.clone(),
-            };
-            cluster.ways.ingress_classes.insert(name.clone(), fact);
-        }
-        Brings::LoadBalancer => {
-            cluster.ways.groups.insert("metallb.io".to_owned());
-        }
-    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use installer_spec::{MemoryLists, SourceFile, parse};
 
 use super::{Length, Random};
 use crate::process::say;
-use crate::repository::Repository;
+use crate::repository::{Repository, list};
 
 /// Slower than this is a hang for a person who waits for `stakeout validate`.
 const SLOWEST: Duration = Duration::from_secs(1);
@@ -136,13 +136,7 @@ fn attempt(profile: &[u8], lists: &MemoryLists) -> bool {
 fn samples(repository: &Repository) -> anyhow::Result<Vec<Sample>> {
     let folder = repository.root.join("profiles");
     let mut samples = Vec::new();
-    for entry in folder
-        .read_dir_utf8()
-        .with_context(|| format!("cannot list `{folder}`"))?
-    {
-        let path = entry
-            .with_context(|| format!("cannot list `{folder}`"))?
-            .into_path();
+    for path in list(&folder)? {
         if matches!(path.extension(), Some("yaml" | "csv")) {
             let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{path}`"))?;
             samples.push(Sample {
@@ -151,8 +145,6 @@ fn samples(repository: &Repository) -> anyhow::Result<Vec<Sample>> {
             });
         }
     }
-    // The order of a folder is the file system's; a seed must not depend on it.
-    samples.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(samples)
 }
 

@@ -10,7 +10,7 @@ use camino::Utf8Path;
 
 use self::lanes::{Ran, SUITE, Suite};
 use crate::process::{cargo, run as run_program, say};
-use crate::repository::Repository;
+use crate::repository::{Repository, list};
 use crate::{bench, campaign, generate, prune, tidy};
 
 #[derive(Debug, clap::Args)]
@@ -253,18 +253,11 @@ fn suites(root: &Utf8Path) -> anyhow::Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let mut names = Vec::new();
-    for entry in folder
-        .read_dir_utf8()
-        .with_context(|| format!("cannot list `{folder}`"))?
-    {
-        let path = entry
-            .with_context(|| format!("cannot list `{folder}`"))?
-            .into_path();
+    for path in list(&folder)? {
         if path.extension() == Some("rs") || path.join("main.rs").exists() {
             names.extend(path.file_stem().map(str::to_owned));
         }
     }
-    names.sort();
     Ok(names)
 }
 

@@ -11,7 +11,7 @@ use installer_image::{Digest, Layout, OwnImage, Platform, Release, Tree, build, 
 use crate::image::source::Checkout;
 use crate::image::{self, compile, sbom};
 use crate::process::{say, tell};
-use crate::repository::Repository;
+use crate::repository::{Repository, list};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -110,11 +110,7 @@ fn tree(
     let license = read(&repository.root.join("LICENSE"))?;
     tree = tree.file(&format!("{top}/LICENSE"), 0o644, license);
     let profiles = repository.root.join("profiles");
-    for entry in profiles
-        .read_dir_utf8()
-        .with_context(|| format!("cannot list `{profiles}`"))?
-    {
-        let path = entry?.into_path();
+    for path in list(&profiles)? {
         let file = path.file_name().unwrap_or_default();
         tree = tree.file(&format!("{top}/profiles/{file}"), 0o644, read(&path)?);
     }

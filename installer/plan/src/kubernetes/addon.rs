@@ -162,30 +162,37 @@ fn needs_ingress(profile: &Profile, facts: &KubernetesFacts, flavour: &Flavour) 
 pub(super) fn enabled(facts: &KubernetesFacts, missing: &[Missing]) -> KubernetesFacts {
     let mut facts = facts.clone();
     for addon in missing {
-        match &addon.brings {
-            Brings::Dns => facts.addons.dns = Some(true),
-            Brings::Rbac => facts.addons.rbac = Some(true),
+        facts.bring(&addon.brings);
+    }
+    facts
+}
+
+impl KubernetesFacts {
+    /// Takes in what an addon brings.
+    pub fn bring(&mut self, brings: &Brings) {
+        let cluster = &mut self.cluster;
+        match brings {
+            Brings::Dns => self.addons.dns = Some(true),
+            Brings::Rbac => self.addons.rbac = Some(true),
             Brings::StorageClass { name, provisioner } => {
                 let fact = StorageClassFact {
                     default: true,
                     provisioner: provisioner.clone(),
                 };
-                facts.cluster.storage_classes.insert(name.clone(), fact);
+                cluster.storage_classes.insert(name.clone(), fact);
             }
             Brings::IngressClass { name, controller } => {
                 let fact = IngressClassFact {
                     default: false,
                     controller: controller.clone(),
                 };
-                let classes = &mut facts.cluster.ways.ingress_classes;
-                classes.insert(name.clone(), fact);
+                cluster.ways.ingress_classes.insert(name.clone(), fact);
             }
             Brings::LoadBalancer => {
-                facts.cluster.ways.groups.insert(METALLB.to_owned());
+                cluster.ways.groups.insert(METALLB.to_owned());
             }
         }
     }
-    facts
 }
 
 /// What stands in the way, where that is not in the cluster.

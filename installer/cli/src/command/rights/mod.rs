@@ -4,7 +4,7 @@ mod network;
 
 use std::fmt::Write as _;
 
-use installer_kubernetes::{Connection, Subject, chart_rights, review};
+use installer_kubernetes::{Subject, asks_for_rights, chart_rights, review};
 use installer_plan::kubernetes::{
     Right, installer_rights, minimal_roles, releases, workload_accounts, workload_rights,
 };
@@ -127,24 +127,6 @@ pub(super) async fn run(arguments: &args::Rights, context: &Context) -> Result<E
         (false, true) => Exit::Forbidden,
         (false, false) => Exit::Done,
     })
-}
-
-/// Nobody has given this account any right, so that it has some only where all have.
-async fn asks_for_rights(connection: &Connection) -> Result<Option<bool>, CommandError> {
-    let nobody = Subject::ServiceAccount {
-        namespace: "default",
-        name: "stakeout-nobody",
-    };
-    let right = Right {
-        verb: "create".to_owned(),
-        group: "rbac.authorization.k8s.io".to_owned(),
-        resource: "clusterrolebindings".to_owned(),
-        namespace: None,
-        name: None,
-        optional: false,
-    };
-    let answers = review(connection, nobody, &[right]).await?;
-    Ok(answers.map(|answers| !answers.contains(&true)))
 }
 
 /// `NAMESPACE:ACCOUNT` is a service account, anything else a user.
