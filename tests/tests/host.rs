@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -125,6 +126,8 @@ fn a_site_is_proved_left_alone_and_taken_away() {
         (&Value::from("h264"), &Value::from("digest"))
     );
 
+    is_watched(&site);
+
     let gone = site
         .run(&["uninstall", "--yes", "--output", "json"])
         .expect(0)
@@ -148,6 +151,44 @@ fn a_site_is_proved_left_alone_and_taken_away() {
         .expect(0)
         .json();
     assert_eq!(nothing["result"], "unchanged");
+}
+
+/// Until the camera and what the vault holds were seen; then nobody reads any more.
+fn is_watched(site: &Site) {
+    let record = site.folder().join("watched.jsonl");
+    let words = ["watch", "--output", "jsonl", "--record", record.as_str()];
+    let mut command = site.command(&words);
+    let mut watch = command.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let mut told = Vec::new();
+    let is = |line: &Value, event: &str| line["event"] == event;
+    for line in lines {
+        told.push(line);
+        let camera = told.iter().filter(|line| is(line, "camera")).count() >= 3;
+        if camera && told.iter().any(|line| is(line, "vault")) {
+            break;
+        }
+    }
+    assert!(watch.wait().unwrap().success());
+    let camera = told.iter().rfind(|line| is(line, "camera")).unwrap();
+    assert_eq!(
+        (&camera["name"], &camera["receiving"]),
+        (&"gate".into(), &true.into())
+    );
+    assert!(
+        camera["bytes"].as_u64().unwrap() > 0 && camera["footage_ms"].is_u64(),
+        "{camera}"
+    );
+    let vault = told.iter().find(|line| is(line, "vault")).unwrap();
+    assert!(vault["recordings"].as_u64().unwrap() >= 1, "{vault}");
+    // What was recorded is told again, line by line.
+    let replay = ["watch", "--replay", record.as_str(), "--output", "jsonl"];
+    let replayed = site.run(&replay).expect(0).stdout;
+    assert_eq!(replayed, fs::read_to_string(&record).unwrap());
+    let refused = site.run(&["watch", "--record", record.as_str(), "--output", "jsonl"]);
+    assert!(refused.expect(1).stderr.contains("name another file"));
+    site.run(&["watch"]).expect(2);
 }
 
 #[test]

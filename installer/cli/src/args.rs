@@ -87,6 +87,9 @@ pub(crate) enum Command {
     Rollback(Upgrade),
     /// Tell what runs and what records, from the system itself.
     Status,
+    /// Watch cameras, services and a run's steps on the terminal; keys open logs and what the doctor
+    /// finds. With --output jsonl: what is seen, as lines.
+    Watch(Watch),
     /// Look for everything that is wrong, and say what to do about it.
     Doctor,
     /// The site's cameras.
@@ -202,6 +205,20 @@ pub(crate) struct ProofOptions {
     /// Do not wait for a recording.
     #[arg(long)]
     pub(crate) no_verify: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Show the steps of a run, too: a file into which it writes its `--output jsonl`, or `-` for
+    /// standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub(crate) run: Option<Utf8PathBuf>,
+    /// Write everything that is seen into a new file.
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub(crate) record: Option<Utf8PathBuf>,
+    /// Show a recording instead of the site; a run's `--output jsonl` is one, too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay: Option<Utf8PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

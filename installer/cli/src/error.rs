@@ -73,6 +73,15 @@ impl CommandError {
     }
 
     #[must_use]
+    /// What could not be done, and why.
+    pub(crate) fn because(exit: Exit, what: impl Into<String>, why: &dyn Error) -> Self {
+        let why = Self::from_error(exit, why);
+        let mut failed = Self::new(exit, what);
+        failed.causes.push(why.message);
+        failed.causes.extend(why.causes);
+        failed
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self

@@ -9,6 +9,7 @@ mod cluster;
 mod command;
 mod context;
 mod error;
+mod eyes;
 mod images;
 mod output;
 mod peers;

@@ -27,7 +27,9 @@ impl Printer {
     /// A result: `text` for people, `value` for programs.
     pub(crate) fn result<T: Serialize>(self, text: &str, value: &T) {
         match self.output {
-            Output::Human => write(io::stdout(), text),
+            Output::Human => {
+                write(io::stdout(), text);
+            }
             Output::Json => {
                 let json = serde_json::to_string_pretty(value);
                 write(
@@ -50,6 +52,11 @@ impl Printer {
             let json = serde_json::to_string(value).expect("invariant: plain data serialises");
             write(io::stdout(), &json);
         }
+    }
+
+    /// A line that is JSON already; whether somebody still reads.
+    pub(crate) fn line(json: &str) -> bool {
+        write(io::stdout(), json)
     }
 
     /// A line of progress for people.
@@ -98,17 +105,16 @@ pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-fn write(mut stream: impl Write, text: &str) {
+fn write(mut stream: impl Write, text: &str) -> bool {
     let end = if text.ends_with('\n') || text.is_empty() {
         ""
     } else {
         "\n"
     };
     // A reader that went away (`| head`) has seen enough.
-    if write!(stream, "{text}{end}")
-        .and_then(|()| stream.flush())
-        .is_err()
-    {
+    let written = write!(stream, "{text}{end}").and_then(|()| stream.flush());
+    if written.is_err() {
         tracing::debug!("the reader of our output is gone");
     }
+    written.is_ok()
 }

@@ -85,9 +85,7 @@ impl Site {
     pub(crate) fn read(context: &Context) -> Result<Self, CommandError> {
         let text = fs::read_to_string(&context.profile).map_err(|error| {
             let what = format!("cannot read the profile `{}`", context.profile);
-            let failed = CommandError::from_error(Exit::Usage, &error);
-            let mut named = CommandError::new(Exit::Usage, what);
-            named.causes.push(failed.message);
+            let mut named = CommandError::because(Exit::Usage, what, &error);
             if error.kind() == io::ErrorKind::NotFound {
                 named =
                     named.hint("make one with `stakeout init`, or name one with --profile FILE");

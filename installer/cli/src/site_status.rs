@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use agent_api::CameraState;
+use agent_api::{CameraState, CameraStatus};
 use camino::Utf8PathBuf;
 use installer_docker::Explanation;
 use installer_engine::{read_cameras, read_usage};
@@ -131,12 +131,8 @@ async fn ask(peers: &Peers, certificate: Option<&CertificateFact>) -> Said {
             Ok(Some(status)) => CameraReport {
                 name: access.camera.clone(),
                 receiving: status.state == CameraState::Receiving,
-                error: status.error,
-                picture: status.codec.map(|codec| {
-                    let (width, height) = (status.width, status.height);
-                    let size = width.zip(height).map(|(w, h)| format!(" {w}x{h}"));
-                    format!("{codec}{}", size.unwrap_or_default())
-                }),
+                error: status.error.clone(),
+                picture: picture(&status),
                 last_frame_ms: status.last_frame_ms,
                 pending_uploads: status.pending_uploads,
             },
@@ -265,6 +261,16 @@ pub(crate) async fn in_cluster(site: &Site, seen: &OnCluster) -> Result<SiteRepo
         disk: said.disk,
         access: access::in_cluster(site, seen),
     })
+}
+
+/// Codec and size, once they are known.
+pub(crate) fn picture(status: &CameraStatus) -> Option<String> {
+    let size = status
+        .width
+        .zip(status.height)
+        .map(|(w, h)| format!(" {w}x{h}"));
+    let codec = status.codec.as_ref()?;
+    Some(format!("{codec}{}", size.unwrap_or_default()))
 }
 
 fn silent(camera: &str, error: String) -> CameraReport {

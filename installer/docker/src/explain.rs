@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::connect::Connection;
-use crate::world::last_lines;
+use crate::world::read_log;
 
 /// Enough to see what happened, and little enough to read.
 const LINES: usize = 5;
@@ -48,6 +48,6 @@ pub async fn explain(connection: &Connection, container: &str) -> Option<Explana
         state: said,
         restarts: found.restart_count.unwrap_or(0),
         health: health.map(|text| installer_spec::mask(text.trim())),
-        log: last_lines(connection, container, LINES).await,
+        log: read_log(connection, container, LINES).await,
     })
 }

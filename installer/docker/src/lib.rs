@@ -24,4 +24,4 @@ pub use forward::forward;
 pub use observe::{
     DockerObserved, NoWayBack, Wanted, WantedImage, check_tables, observe, read_engine,
 };
-pub use world::{AgentImage, DockerWorld, SiteOnEngine};
+pub use world::{AgentImage, DockerWorld, SiteOnEngine, read_log};

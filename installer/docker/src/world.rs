@@ -618,7 +618,7 @@ impl DockerWorld {
 
     /// What a container last said, for the one who has to find out why it fails.
     async fn last_words(&self, name: &str) -> String {
-        let lines = last_lines(&self.connection, name, LAST_WORDS).await;
+        let lines = read_log(&self.connection, name, LAST_WORDS).await;
         match lines.last() {
             Some(line) => format!("; it last said: {line}"),
             None => String::new(),
@@ -627,7 +627,7 @@ impl DockerWorld {
 }
 
 /// The last lines of a container's log, without secrets.
-pub(crate) async fn last_lines(connection: &Connection, name: &str, count: usize) -> Vec<String> {
+pub async fn read_log(connection: &Connection, name: &str, count: usize) -> Vec<String> {
     let options = LogsOptions {
         stdout: true,
         stderr: true,

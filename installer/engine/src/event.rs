@@ -1,10 +1,10 @@
 //! What a run tells whoever watches it.
 
 use installer_plan::{Change, Verified};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One line of progress; `--output jsonl` prints it as it is.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// The run begins.

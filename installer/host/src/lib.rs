@@ -17,6 +17,7 @@ mod world;
 
 pub use locate::{default_data, default_parent, programs_folder};
 pub use lock::{Lock, LockError};
+pub use log::read_log;
 pub use observe::{ObserveError, Observed, observe, read_receipt};
 pub use probe::{ProbeError, probe_camera};
 pub use services::RunningService;

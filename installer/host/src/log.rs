@@ -1,10 +1,13 @@
-//! What services say, in files of bounded size.
+//! What services say: in files of bounded size, or in the system's journal.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use camino::Utf8PathBuf;
+use installer_plan::ServiceManager;
+use installer_plan::host::unit_name;
+use installer_render::Layout;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
@@ -83,6 +86,37 @@ impl Log {
             _ => Ok(()),
         }
     }
+}
+
+/// The last lines that a service has said, without secrets and empty ones.
+pub fn read_log(
+    manager: ServiceManager,
+    site: &str,
+    layout: &Layout,
+    service: &str,
+    count: usize,
+) -> Vec<String> {
+    let text = match manager {
+        ServiceManager::Supervisor => {
+            fs::read_to_string(layout.logs().join(format!("{service}.log"))).unwrap_or_default()
+        }
+        ServiceManager::Systemd => {
+            let (unit, count) = (unit_name(site, service), count.to_string());
+            let mut journal = std::process::Command::new("journalctl");
+            journal
+                .args(["--unit", &unit, "--lines", &count, "--output", "cat"])
+                // Not what systemd says of them.
+                .args(["--identifier", "stakeout-agent"])
+                .args(["--identifier", "stakeout-vault"])
+                .arg("--no-pager");
+            let output = journal.output().map(|output| output.stdout);
+            String::from_utf8_lossy(&output.unwrap_or_default()).into_owned()
+        }
+    };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut last: Vec<_> = lines.rev().take(count).map(installer_spec::mask).collect();
+    last.reverse();
+    last
 }
 
 #[cfg(test)]

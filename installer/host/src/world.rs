@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::effects::Effects;
 use crate::files::read_digest;
+use crate::log::read_log;
 use crate::observe::{read_certificates, read_receipt, read_user};
 use crate::services::{RunningService, read_services, read_supervisor, read_supervisor_status};
 
@@ -295,34 +296,9 @@ impl HostWorld {
 
     /// What a service last said, for the one who has to find out why it fails.
     fn last_words(&self, service: &str) -> String {
-        let path = self.layout.logs().join(format!("{service}.log"));
-        let text = match self.manager {
-            ServiceManager::Supervisor => fs::read_to_string(path).unwrap_or_default(),
-            ServiceManager::Systemd => {
-                let unit = installer_plan::host::unit_name(&self.site, service);
-                let arguments = [
-                    "--unit",
-                    &unit,
-                    "--lines",
-                    "5",
-                    "--output",
-                    "cat",
-                    "--no-pager",
-                    "--identifier",
-                    "stakeout-agent",
-                    "--identifier",
-                    "stakeout-vault",
-                ];
-                let output = std::process::Command::new("journalctl")
-                    .args(arguments)
-                    .output();
-                let text = output.map(|output| output.stdout).unwrap_or_default();
-                String::from_utf8_lossy(&text).into_owned()
-            }
-        };
-        let said = |line: &&str| !line.trim().is_empty() && !line.starts_with("stakeout: ");
-        match text.lines().rfind(said) {
-            Some(line) => format!("; it last said: {}", installer_spec::mask(line.trim())),
+        let said = read_log(self.manager, &self.site, &self.layout, service, 5);
+        match said.iter().rfind(|line| !line.starts_with("stakeout: ")) {
+            Some(line) => format!("; it last said: {line}"),
             None => String::new(),
         }
     }

@@ -123,7 +123,7 @@ async fn look_at(connection: &Connection, namespace: &str, pod: &Pod) -> PodExpl
     let log = match container {
         Some(one) => {
             let ended = one.last_state.terminated.is_some() && one.state.waiting.is_some();
-            last_lines(connection, namespace, &name, &one.name, ended).await
+            last_lines(connection, namespace, (&name, &one.name), ended, LINES).await
         }
         None => Vec::new(),
     };
@@ -135,20 +135,38 @@ async fn look_at(connection: &Connection, namespace: &str, pod: &Pod) -> PodExpl
     }
 }
 
+/// The last lines that a service has said, without secrets: of the pod that has the most to tell.
+pub async fn read_log(
+    connection: &Connection,
+    namespace: &str,
+    service: &str,
+    count: u32,
+) -> Vec<String> {
+    let Some(pod) = worst(all(connection, namespace, service).await) else {
+        return Vec::new();
+    };
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let Some(container) = pod.status.container_statuses.first() else {
+        return Vec::new();
+    };
+    let place = (name.as_str(), container.name.as_str());
+    last_lines(connection, namespace, place, false, count.into()).await
+}
+
 /// The last lines of a container's log, without secrets.
 async fn last_lines(
     connection: &Connection,
     namespace: &str,
-    pod: &str,
-    container: &str,
+    (pod, container): (&str, &str),
     previous: bool,
+    count: i64,
 ) -> Vec<String> {
     let pods: Api<k8s_openapi::api::core::v1::Pod> =
         Api::namespaced(connection.client.clone(), namespace);
     let params = LogParams {
         container: Some(container.to_owned()),
         previous,
-        tail_lines: Some(LINES),
+        tail_lines: Some(count),
         ..LogParams::default()
     };
     let text = pods.logs(pod, &params).await.unwrap_or_default();

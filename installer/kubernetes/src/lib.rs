@@ -35,7 +35,7 @@ pub use chart_rights::chart_rights;
 pub use cluster::read_cluster;
 pub use connect::{Choice, Connection, Origin, Requests, connect};
 pub use error::KubernetesError;
-pub use explain::{Explanation, PodExplanation, explain};
+pub use explain::{Explanation, PodExplanation, explain, read_log};
 pub use forward::forward;
 pub use lock::{Lock, LockError, Turn};
 pub use observe::{KubernetesObserved, Wanted, observe};

@@ -81,6 +81,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "installer-spec",
         ],
     ),
+    ("installer-watch", &["installer-engine", "installer-plan"]),
     (
         "installer-cli",
         &[
@@ -93,6 +94,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "installer-plan",
             "installer-render",
             "installer-spec",
+            "installer-watch",
             "vault-api",
         ],
     ),

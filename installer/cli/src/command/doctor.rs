@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use installer_host::SiteStatus;
 use installer_plan::{Plan, Severity};
-use serde::Serialize;
+use installer_watch::{Finding as Check, Outcome};
 
 use super::cameras::{ProbeOutcome, probe_one};
 use super::status;
@@ -18,83 +18,19 @@ use crate::target::Seen;
 /// every second, and a reconnect takes at most 15 s.
 const FOOTAGE_AGE_MAX: f64 = 60.0;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Outcome {
-    Pass,
-    Info,
-    Warning,
-    Fail,
-}
-
-#[derive(Debug, Serialize)]
-struct Check {
-    id: String,
-    outcome: Outcome,
-    message: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    help: String,
-}
-
-impl Check {
-    fn new(id: &str, outcome: Outcome, message: impl Into<String>, help: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            outcome,
-            message: message.into(),
-            help: help.to_owned(),
-        }
+fn check(id: &str, outcome: Outcome, message: impl Into<String>, help: &str) -> Check {
+    Check {
+        id: id.to_owned(),
+        outcome,
+        message: message.into(),
+        help: help.to_owned(),
     }
 }
 
 pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
     let site = Site::read(context)?;
-    let mut checks = Vec::new();
-    for warning in &site.warnings {
-        checks.push(Check::new(
-            "profile",
-            Outcome::Warning,
-            warning.to_string(),
-            "",
-        ));
-    }
-    if site.warnings.is_empty() {
-        checks.push(Check::new(
-            "profile",
-            Outcome::Pass,
-            "the profile is sound",
-            "",
-        ));
-    }
-    let logins = site.logins(context, MayAsk::No);
-    let survey = site.survey(&logins).await?;
-    let plan = site.plan(&survey)?;
-    match &survey.seen {
-        Seen::Host(_) => {
-            let status = status::read(&site)?;
-            checks.extend(drift(&plan, status.installed, status.unfinished));
-            checks.extend(services(&status));
-            checks.extend(footage(&site, &status));
-        }
-        Seen::Docker(seen) => {
-            let status = site_status::on_engine(&site, seen).await?;
-            checks.extend(drift(&plan, status.installed, status.unfinished));
-            checks.extend(reported(&status));
-        }
-        Seen::Kubernetes(seen) => {
-            let status = site_status::in_cluster(&site, seen).await?;
-            checks.extend(drift(&plan, status.installed, status.unfinished));
-            checks.extend(reported(&status));
-        }
-    }
-    for camera in &site.profile.cameras {
-        context
-            .printer
-            .note(&format!("asking camera {}", camera.name));
-        if let Some(outcome) = probe_one(&site, camera, &logins, 2).await? {
-            checks.push(camera_check(&outcome));
-        }
-    }
+    let note = |camera: &str| context.printer.note(&format!("asking camera {camera}"));
+    let checks = examine(&site, context, note).await?;
     let worst = checks
         .iter()
         .map(|check| check.outcome)
@@ -108,6 +44,49 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
     })
 }
 
+/// Looks at everything; `asks` is told which camera is asked.
+pub(super) async fn examine(
+    site: &Site,
+    context: &Context,
+    asks: impl Fn(&str),
+) -> Result<Vec<Check>, CommandError> {
+    let mut checks = Vec::new();
+    for warning in &site.warnings {
+        checks.push(check("profile", Outcome::Warning, warning.to_string(), ""));
+    }
+    if site.warnings.is_empty() {
+        checks.push(check("profile", Outcome::Pass, "the profile is sound", ""));
+    }
+    let logins = site.logins(context, MayAsk::No);
+    let survey = site.survey(&logins).await?;
+    let plan = site.plan(&survey)?;
+    match &survey.seen {
+        Seen::Host(_) => {
+            let status = status::read(site)?;
+            checks.extend(drift(&plan, status.installed, status.unfinished));
+            checks.extend(services(&status));
+            checks.extend(footage(site, &status));
+        }
+        Seen::Docker(seen) => {
+            let status = site_status::on_engine(site, seen).await?;
+            checks.extend(drift(&plan, status.installed, status.unfinished));
+            checks.extend(reported(&status));
+        }
+        Seen::Kubernetes(seen) => {
+            let status = site_status::in_cluster(site, seen).await?;
+            checks.extend(drift(&plan, status.installed, status.unfinished));
+            checks.extend(reported(&status));
+        }
+    }
+    for camera in &site.profile.cameras {
+        asks(&camera.name);
+        if let Some(outcome) = probe_one(site, camera, &logins, 2).await? {
+            checks.push(camera_check(&outcome));
+        }
+    }
+    Ok(checks)
+}
+
 /// What planning found, and what differs from the profile.
 fn drift(plan: &Plan, installed: bool, unfinished: bool) -> Vec<Check> {
     let mut checks: Vec<_> = plan
@@ -119,11 +98,11 @@ fn drift(plan: &Plan, installed: bool, unfinished: bool) -> Vec<Check> {
                 Severity::Warning => Outcome::Warning,
                 Severity::Error => Outcome::Fail,
             };
-            Check::new(&finding.id, outcome, finding.message.clone(), &finding.help)
+            check(&finding.id, outcome, finding.message.clone(), &finding.help)
         })
         .collect();
     checks.push(if !installed {
-        Check::new(
+        check(
             "installed",
             Outcome::Fail,
             "the site is not installed",
@@ -131,14 +110,14 @@ fn drift(plan: &Plan, installed: bool, unfinished: bool) -> Vec<Check> {
         )
     } else if unfinished {
         let help = "run `stakeout install` again";
-        Check::new(
+        check(
             "unfinished",
             Outcome::Fail,
             "a run began and did not end",
             help,
         )
     } else if plan.is_empty() {
-        Check::new(
+        check(
             "drift",
             Outcome::Pass,
             "the machine is as the profile says",
@@ -147,7 +126,7 @@ fn drift(plan: &Plan, installed: bool, unfinished: bool) -> Vec<Check> {
     } else {
         let message = format!("{} things differ from the profile", plan.steps.len());
         let help = "look at them with `stakeout plan`, mend them with `stakeout install`";
-        Check::new("drift", Outcome::Warning, message, help)
+        check("drift", Outcome::Warning, message, help)
     });
     checks
 }
@@ -159,11 +138,11 @@ fn reported(status: &SiteReport) -> Vec<Check> {
         let name = &service.name;
         checks.push(if service.well {
             let message = format!("service {name} runs and is well");
-            Check::new("service", Outcome::Pass, message, "")
+            check("service", Outcome::Pass, message, "")
         } else {
             let causes = service.causes.join(" → ");
             let message = format!("service {name} is not well: {causes}");
-            Check::new("service", Outcome::Fail, message, &service.help)
+            check("service", Outcome::Fail, message, &service.help)
         });
     }
     if let Some(disk) = &status.disk {
@@ -171,28 +150,28 @@ fn reported(status: &SiteReport) -> Vec<Check> {
             let message = format!("{}, at `{}`", disk.text(), status.data);
             let help = "make room, or lower `storage.quota` or `storage.retention`; until then the \
                         oldest footage goes for the newest";
-            Check::new("disk", Outcome::Fail, message, help)
+            check("disk", Outcome::Fail, message, help)
         } else {
-            Check::new("disk", Outcome::Pass, disk.text(), "")
+            check("disk", Outcome::Pass, disk.text(), "")
         });
     }
     for camera in &status.cameras {
         let name = &camera.name;
         checks.push(if camera.receiving {
             let message = format!("camera {name} gives frames");
-            Check::new("frames", Outcome::Pass, message, "")
+            check("frames", Outcome::Pass, message, "")
         } else {
             let why = camera.error.as_deref().unwrap_or("no frame has come");
             let message = format!("camera {name} gives no frames: {why}");
             let help = "see whether the machine that it is recorded on reaches the camera";
-            Check::new("frames", Outcome::Fail, message, help)
+            check("frames", Outcome::Fail, message, help)
         });
     }
     checks
 }
 
 fn services(status: &SiteStatus) -> Vec<Check> {
-    let check = |service: &installer_host::ServiceReport| {
+    let judge = |service: &installer_host::ServiceReport| {
         let name = &service.name;
         if !service.running {
             let message = format!("service {name} does not run: {}", service.state);
@@ -200,10 +179,10 @@ fn services(status: &SiteStatus) -> Vec<Check> {
                 "read {}/logs/{name}.log, or `journalctl -u '*{name}*'`",
                 status.data
             );
-            Check::new("service", Outcome::Fail, message, &help)
+            check("service", Outcome::Fail, message, &help)
         } else if !service.answers {
             let message = format!("service {name} runs and does not answer at its port");
-            Check::new(
+            check(
                 "service",
                 Outcome::Fail,
                 message,
@@ -211,14 +190,14 @@ fn services(status: &SiteStatus) -> Vec<Check> {
             )
         } else if service.restarts > 0 {
             let message = format!("service {name} was restarted {} times", service.restarts);
-            Check::new(
+            check(
                 "service",
                 Outcome::Warning,
                 message,
                 "read its log for the reason",
             )
         } else {
-            Check::new(
+            check(
                 "service",
                 Outcome::Pass,
                 format!("service {name} runs and answers"),
@@ -226,11 +205,11 @@ fn services(status: &SiteStatus) -> Vec<Check> {
             )
         }
     };
-    status.services.iter().map(check).collect()
+    status.services.iter().map(judge).collect()
 }
 
 fn footage(site: &Site, status: &SiteStatus) -> Vec<Check> {
-    let check = |camera: &installer_host::CameraReport| {
+    let judge = |camera: &installer_host::CameraReport| {
         let name = &camera.name;
         let always = site
             .profile
@@ -238,7 +217,7 @@ fn footage(site: &Site, status: &SiteStatus) -> Vec<Check> {
             .iter()
             .any(|c| c.name == *name && c.record.when != installer_spec::When::Motion);
         match camera.age_seconds {
-            Some(age) if always && age > FOOTAGE_AGE_MAX => Check::new(
+            Some(age) if always && age > FOOTAGE_AGE_MAX => check(
                 "footage",
                 Outcome::Fail,
                 format!("camera {name}: the newest footage is {age:.0} s old"),
@@ -246,15 +225,15 @@ fn footage(site: &Site, status: &SiteStatus) -> Vec<Check> {
             ),
             Some(age) => {
                 let message = format!("camera {name}: the newest footage is {age:.0} s old");
-                Check::new("footage", Outcome::Pass, message, "")
+                check("footage", Outcome::Pass, message, "")
             }
-            None if always => Check::new(
+            None if always => check(
                 "footage",
                 Outcome::Fail,
                 format!("camera {name}: there is no footage"),
                 "`stakeout cameras probe` tells what the camera says",
             ),
-            None => Check::new(
+            None => check(
                 "footage",
                 Outcome::Info,
                 format!("camera {name}: no motion yet"),
@@ -262,12 +241,12 @@ fn footage(site: &Site, status: &SiteStatus) -> Vec<Check> {
             ),
         }
     };
-    status.cameras.iter().map(check).collect()
+    status.cameras.iter().map(judge).collect()
 }
 
 fn camera_check(outcome: &ProbeOutcome) -> Check {
     match &outcome.report {
-        agent_api::ProbeReport::Ok(offer) => Check::new(
+        agent_api::ProbeReport::Ok(offer) => check(
             "camera",
             Outcome::Pass,
             format!(
@@ -276,7 +255,7 @@ fn camera_check(outcome: &ProbeOutcome) -> Check {
             ),
             "",
         ),
-        agent_api::ProbeReport::Failed(failure) => Check::new(
+        agent_api::ProbeReport::Failed(failure) => check(
             "camera",
             Outcome::Fail,
             format!("camera {}: {}", outcome.camera, failure.message),

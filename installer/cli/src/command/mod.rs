@@ -12,10 +12,11 @@ mod plan;
 mod render;
 mod rights;
 pub(crate) mod secrets;
-mod status;
+pub(crate) mod status;
 mod supervise;
 mod uninstall;
 mod validate;
+mod watch;
 
 use clap::CommandFactory;
 
@@ -36,6 +37,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Com
         Command::Upgrade(arguments) => install::upgrade(&arguments, context).await,
         Command::Rollback(arguments) => install::rollback(&arguments, context).await,
         Command::Status => status::run(context).await,
+        Command::Watch(arguments) => watch::run(&arguments, context).await,
         Command::Doctor => doctor::run(context).await,
         Command::Cameras(command) => cameras::run(command, context).await,
         Command::Secrets(command) => secrets::run(command, context).await,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use installer_host::{SiteStatus, read_status};
+use installer_host::{ServiceReport, SiteStatus, read_status};
 use installer_plan::human_bytes;
 use serde::Serialize;
 
@@ -58,7 +58,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, CommandError> {
     })
 }
 
-pub(super) fn read(site: &Site) -> Result<SiteStatus, CommandError> {
+pub(crate) fn read(site: &Site) -> Result<SiteStatus, CommandError> {
     let cameras: Vec<_> = site
         .profile
         .cameras
@@ -82,25 +82,7 @@ fn text(status: &SiteStatus) -> String {
         } else {
             "FAIL"
         };
-        let port = service
-            .port
-            .map(|port| format!(", port {port}"))
-            .unwrap_or_default();
-        let answers = if service.running && !service.answers {
-            ", does not answer"
-        } else {
-            ""
-        };
-        let pid = service
-            .pid
-            .map(|pid| format!(", process {pid}"))
-            .unwrap_or_default();
-        let restarts = match service.restarts {
-            0 => String::new(),
-            n => format!(", restarted {n} times"),
-        };
-        let (name, state) = (&service.name, &service.state);
-        let line = format!("  {mark}  {name}: {state}{pid}{port}{answers}{restarts}");
+        let line = format!("  {mark}  {}: {}", service.name, state_of(service));
         writeln!(text, "{line}").expect("invariant: a String takes any text");
     }
     for camera in &status.cameras {
@@ -116,4 +98,21 @@ fn text(status: &SiteStatus) -> String {
         writeln!(text, "  {line}").expect("invariant: a String takes any text");
     }
     text
+}
+
+/// What a service of this machine does, in words.
+pub(crate) fn state_of(service: &ServiceReport) -> String {
+    let pid = service.pid.map(|pid| format!(", process {pid}"));
+    let port = service.port.map(|port| format!(", port {port}"));
+    let answers = if service.running && !service.answers {
+        ", does not answer"
+    } else {
+        ""
+    };
+    let restarts = match service.restarts {
+        0 => String::new(),
+        n => format!(", restarted {n} times"),
+    };
+    let (pid, port) = (pid.unwrap_or_default(), port.unwrap_or_default());
+    format!("{}{pid}{port}{answers}{restarts}", service.state)
 }
