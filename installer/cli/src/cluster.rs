@@ -6,7 +6,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::future::{join, join_all};
 use installer_docker::{NoWayBack, check_tables};
-use installer_engine::{Logins, World};
+use installer_engine::{ApplyError, Logins, World};
 use installer_image::build::CATALOGUE_LABEL;
 use installer_image::registry::{self, RegistryError};
 use installer_kubernetes::{
@@ -14,8 +14,8 @@ use installer_kubernetes::{
     connect, observe, rehearse,
 };
 use installer_plan::docker::ImageFact;
-use installer_plan::kubernetes::{self, ImageAnswer, KubernetesAction, KubernetesFacts};
-use installer_plan::{Action, Plan, Receipt};
+use installer_plan::kubernetes::{self, ImageAnswer, KubernetesFacts};
+use installer_plan::{Plan, Receipt};
 use installer_render::RenderedFile;
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Site as Objects, namespace};
@@ -40,6 +40,9 @@ pub(crate) struct Wanted<'a> {
 
 /// Images are named by their index, which has all platforms; this one is for the question alone.
 const PLATFORM: &str = "linux/amd64";
+
+/// This many cameras of a wave are named.
+const NAMED: usize = 3;
 
 pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluster, CommandError> {
     let connection = connect(choice).await?;
@@ -177,19 +180,38 @@ async fn tables(image: &str) -> Result<Option<u32>, String> {
     }
 }
 
-/// What to do where a plan that goes in waves has failed.
-pub(crate) fn after_wave(plan: &Plan, failed: CommandError) -> CommandError {
-    let in_waves = plan.steps.iter().any(|step| {
-        matches!(
-            step.action,
-            Action::Kubernetes(KubernetesAction::AwaitCameras { .. })
-        )
-    });
-    if !in_waves {
+/// What to do where a wave has failed.
+pub(crate) fn after_wave(plan: &Plan, error: ApplyError) -> CommandError {
+    let step = match &error {
+        ApplyError::Step { done, .. }
+        | ApplyError::NotReady { done, .. }
+        | ApplyError::TimedOut { done, .. }
+        | ApplyError::Interrupted { done, .. } => Some(*done),
+        ApplyError::Checks(_) | ApplyError::Receipt(_) => None,
+    };
+    let wave = step.and_then(|step| kubernetes::wave_of(plan, step));
+    let failed = CommandError::from(error);
+    let Some(wave) = wave else {
         return failed;
-    }
+    };
+    let named: Vec<_> = wave
+        .cameras
+        .iter()
+        .take(NAMED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let more = match wave.cameras.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     failed
-        .hint("the agents of later waves run as before; `stakeout doctor` says what is wrong with those of this one")
+        .hint(format!(
+            "it stopped at wave {} of {}, of camera {}{more}; the agents of later waves run as \
+             before, and `stakeout doctor` says what is wrong with those of this one",
+            wave.number,
+            wave.of,
+            named.join(", ")
+        ))
         .hint("go on with the same command once it is mended, or back with `stakeout rollback`")
 }
 

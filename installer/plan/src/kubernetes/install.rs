@@ -422,10 +422,17 @@ impl Draft<'_> {
         let (agents, others): (Vec<_>, Vec<_>) = others
             .into_iter()
             .partition(|one| in_waves && is_there(one));
+        let turns: BTreeSet<_> = agents.iter().map(|agent| agent.service.as_str()).collect();
+        let agent_of = self.agents_of_test_cameras();
+        let has_turn = |one: &Workload| {
+            let agent = agent_of.get(&one.service);
+            agent.is_some_and(|agent| turns.contains(agent.as_str()))
+        };
+        let (cameras, others): (Vec<_>, Vec<_>) = others.into_iter().partition(has_turn);
         self.note_cameras(&agents);
         self.together(stores);
         self.together(others);
-        self.waves(agents);
+        self.waves(agents, cameras);
     }
 
     /// These, and then a wait until all of them are ready.

@@ -38,6 +38,7 @@ pub use release::DIGEST_LABEL;
 pub use rights::{Right, installer_rights, minimal_roles, workload_accounts, workload_rights};
 pub use seen::changed_since;
 pub use uninstall::plan_uninstall;
+pub use waves::{Wave, wave_of};
 
 pub use installer_render::kubernetes::{TRUST, certificate_secret};
 
