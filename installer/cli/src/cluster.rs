@@ -9,12 +9,13 @@ use installer_docker::{NoWayBack, check_tables};
 use installer_engine::{ApplyError, Logins, World};
 use installer_image::build::CATALOGUE_LABEL;
 use installer_image::registry::{self, RegistryError};
+use installer_image::{OwnImage, Release};
 use installer_kubernetes::{
-    Choice, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Turn, Wanted as Look,
-    connect, observe, rehearse,
+    Choice, Connection, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Turn,
+    Wanted as Look, connect, image_way, observe, rehearse,
 };
 use installer_plan::docker::ImageFact;
-use installer_plan::kubernetes::{self, ImageAnswer, KubernetesFacts};
+use installer_plan::kubernetes::{self, ImageAnswer, ImageWay, KubernetesFacts};
 use installer_plan::{Plan, Receipt};
 use installer_render::RenderedFile;
 use installer_render::docker::Component;
@@ -63,7 +64,7 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
     let names = wanted.profile.map(kubernetes::names).unwrap_or_default();
     let namespace = kubernetes::namespace(wanted.site);
     let turn = Turn::read(&connection, &namespace).await;
-    let observed = observe(
+    let mut observed = observe(
         &connection,
         Look {
             site: wanted.site,
@@ -76,11 +77,53 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
         },
     )
     .await?;
+    if wanted.profile.is_some() {
+        find_image_way(&connection, wanted.images, &mut observed.facts).await;
+    }
     Ok(OnCluster {
         connection,
         observed,
         turn,
     })
+}
+
+/// Without a registry, images of the release's folder may come into the only node.
+async fn find_image_way(
+    connection: &Connection,
+    places: &ImagePlaces,
+    facts: &mut KubernetesFacts,
+) {
+    if places.registry.is_some() {
+        return;
+    }
+    let Ok(release) = Release::read(&places.folder) else {
+        return;
+    };
+    let way = image_way(connection, &facts.cluster).await;
+    let node = match &way {
+        ImageWay::Import { node, .. } => facts.cluster.nodes.get(node),
+        ImageWay::None { .. } => None,
+    };
+    let platform = node.map_or(PLATFORM, |node| &node.platform);
+    for (component, found) in images::find(places, platform) {
+        let Some(image) = facts.images.get_mut(&component) else {
+            continue;
+        };
+        image.source = found.source;
+        image.obstacle = found.obstacle;
+        let local = || {
+            let own = OwnImage::named(component.name())?;
+            release.local_reference(own, platform.parse().ok()?)
+        };
+        if let ImageWay::Import { held, .. } = &way
+            && let Some(local) = local()
+        {
+            image.present = held.get(&local).cloned();
+            image.wanted = Some(local.clone());
+            image.reference = local;
+        }
+    }
+    facts.image_way = Some(way);
 }
 
 /// A registry that is near answers sooner, and one that is not is not waited for.

@@ -191,11 +191,7 @@ impl Load {
             }
             Engine::Containerd => None,
         };
-        let containerd = Containerd {
-            address: self.host.as_deref().map(Utf8PathBuf::from),
-            namespace: self.namespace.clone(),
-            program: "ctr".into(),
-        };
+        let containerd = Containerd::at(self.host.as_deref(), &self.namespace);
         let mut loaded = Vec::new();
         for image in OwnImage::ALL {
             let id = match &docker {

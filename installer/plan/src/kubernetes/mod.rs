@@ -9,6 +9,7 @@ mod entrance;
 mod facts;
 mod flavour;
 mod images;
+mod import;
 mod install;
 mod quantity;
 mod rehearsal;
@@ -24,12 +25,12 @@ pub use addon::{AddonFacts, AddonMarket, Brings, Offer};
 pub use conflict::{Answer, Conflict, Conflicts};
 pub use entrance::entrance;
 pub use facts::{
-    ChartFact, Cluster, GatewayFact, IngressClassFact, KubernetesFacts, NodeFact, ObjectFact,
-    ReleaseFact, Room, StorageClassFact, Ways,
+    ChartFact, Cluster, GatewayFact, ImageWay, IngressClassFact, KubernetesFacts, NodeFact,
+    ObjectFact, ReleaseFact, Room, StorageClassFact, Ways,
 };
 #[cfg(test)]
 use flavour::flavours;
-pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
+pub use flavour::{Flavour, Judgement, Signs, importer, judge, telling_labels};
 pub use images::{ImageAnswer, images_to_ask_for, with_images};
 pub use install::{further_names, names, objects, plan, releases};
 pub use quantity::{milli, units};
