@@ -50,8 +50,21 @@ fn a_cluster_that_asks_for_nobodys_rights_is_told() {
 }
 
 fn a_site_is_made_hardened_and_then_left_alone(cluster: &Cluster) {
-    let site = cluster.site("calm", DEMO);
+    let mut elsewhere = cluster.site_on_the_node("calm", DEMO);
+    elsewhere.set("PATH", "/nonexistent");
+    let refused = elsewhere.run(&["plan"]).expect(4);
+    assert!(told(&refused).contains("[image-way]"), "{refused:#?}");
+    let line = "cannot run `ctr --namespace k8s.io images list --quiet`";
+    assert!(told(&refused).contains(line), "{refused:#?}");
+
+    let site = cluster.site_on_the_node("calm", DEMO);
+    let plan = site.run(&["plan"]).expect(3);
+    for image in ["agent", "vault"] {
+        let line = format!("+ image of {image} on node node-1");
+        assert!(plan.stdout.contains(&line), "{plan:#?}");
+    }
     let made = site.run(INSTALL).expect(0).json();
+    nothing_was_pulled(cluster, "stakeout-calm");
     assert_eq!(made["result"], "installed");
     assert_eq!(made["verified"]["codec"], "h264");
 
@@ -84,6 +97,21 @@ fn a_site_is_made_hardened_and_then_left_alone(cluster: &Cluster) {
     let status = site.run(&["status", "--output", "json"]).expect(0).json();
     assert_eq!(status["cameras"][0]["receiving"], true, "{status}");
     site.run(&["doctor"]).expect(0);
+}
+
+/// The kubelet has found every image on its node.
+fn nothing_was_pulled(cluster: &Cluster, namespace: &str) {
+    let events = cluster.get(namespace, &["events"]);
+    let events = events["items"].as_array().unwrap().iter();
+    let pulled: Vec<_> = events
+        .filter(|event| event["reason"] == "Pulled")
+        .map(|event| event["message"].as_str().unwrap())
+        .collect();
+    assert!(pulled.len() >= 3, "{pulled:#?}");
+    for said in pulled {
+        assert!(said.contains("docker.io/stakeout/"), "{said}");
+        assert!(said.contains("already present on machine"), "{said}");
+    }
 }
 
 fn a_change_touches_what_it_is_about(cluster: &Cluster) {
@@ -275,8 +303,7 @@ fn a_wave_that_fails_is_the_last(cluster: &Cluster, site: &mut Site, good: &[Str
     // Its fourth end comes after half a minute.
     assert!(begun.elapsed() < Duration::from_secs(90), "{failed:#?}");
     for line in [
-        "CrashLoopBackOff (agent-one, camera-one)",
-        "it ends with code 2 (Error)",
+        "-one): it ends with code 2 (Error)",
         "wave 1 of 2, of camera `one`",
         "stakeout rollback",
     ] {

@@ -6,13 +6,14 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::future::{join, join_all};
 use installer_docker::{NoWayBack, check_tables};
-use installer_engine::{ApplyError, Logins, World};
+use installer_engine::{ApplyError, Logins, World, first_receipt};
 use installer_image::build::CATALOGUE_LABEL;
+use installer_image::load::Containerd;
 use installer_image::registry::{self, RegistryError};
 use installer_image::{OwnImage, Release};
 use installer_kubernetes::{
-    Choice, Connection, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Turn,
-    Wanted as Look, connect, image_way, observe, rehearse,
+    Choice, Connection, IMPORTED, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster,
+    Turn, Wanted as Look, connect, image_way, observe, receipt_bytes, rehearse,
 };
 use installer_plan::docker::ImageFact;
 use installer_plan::kubernetes::{self, ImageAnswer, ImageWay, KubernetesFacts};
@@ -149,6 +150,22 @@ pub(crate) async fn refine(
     Ok(kubernetes::with_images(plan, &answers))
 }
 
+/// The plan with an error where its receipt is too large for the cluster.
+pub(crate) fn check_receipt(
+    seen: &OnCluster,
+    plan: Plan,
+    cameras: usize,
+) -> Result<Plan, CommandError> {
+    if plan.is_empty() {
+        return Ok(plan);
+    }
+    let found = seen.observed.facts.receipt.clone();
+    let receipt = first_receipt(&plan, env!("CARGO_PKG_VERSION"), found);
+    let bytes = receipt_bytes(&receipt);
+    let bytes = bytes.map_err(|error| CommandError::from_error(Exit::Internal, &error))?;
+    Ok(kubernetes::with_receipt(plan, bytes, cameras))
+}
+
 /// What is wrong with an image, if anything is.
 async fn ask_for_image(image: String) -> Option<(String, ImageAnswer)> {
     let asked = tokio::time::timeout(REGISTRY_PATIENCE, registry::ask_for(&image)).await;
@@ -193,7 +210,8 @@ pub(crate) async fn choose_previous_images(
     if let (Some(then), Some(now)) = (then.get(vault), now.get(vault))
         && then != now
     {
-        let (then, now) = join(tables(then), tables(now)).await;
+        let way = facts.image_way.as_ref();
+        let (then, now) = join(tables(then, way), tables(now, way)).await;
         match (then, now) {
             (Ok(then), Ok(now)) => {
                 check_tables(then, now).map_err(|reason| failed(reason.to_string()))?;
@@ -214,13 +232,25 @@ pub(crate) async fn choose_previous_images(
 }
 
 /// The version of the catalogue's tables that the vault in an image writes.
-async fn tables(image: &str) -> Result<Option<u32>, String> {
-    let asked = tokio::time::timeout(REGISTRY_PATIENCE, registry::label(image, CATALOGUE_LABEL));
-    match asked.await {
-        Ok(Ok(version)) => Ok(version.and_then(|version| version.parse().ok())),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("the registry of `{image}` does not answer")),
-    }
+async fn tables(image: &str, way: Option<&ImageWay>) -> Result<Option<u32>, String> {
+    let version = match way {
+        Some(ImageWay::Import { command, held, .. }) if held.contains(image) => {
+            let command = command.clone();
+            let label = Containerd { command }.label(image, CATALOGUE_LABEL).await;
+            label.map_err(|error| error.to_string())?
+        }
+        // Nobody else's registry is asked for what has never been in one.
+        Some(_) if image.starts_with(IMPORTED) => {
+            return Err(format!("the node does not have `{image}`"));
+        }
+        _ => {
+            let label = registry::label(image, CATALOGUE_LABEL);
+            let asked = tokio::time::timeout(REGISTRY_PATIENCE, label).await;
+            let silent = |_| format!("the registry of `{image}` does not answer");
+            asked.map_err(silent)?.map_err(|error| error.to_string())?
+        }
+    };
+    Ok(version.and_then(|version| version.parse().ok()))
 }
 
 /// What to do where a wave has failed.

@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use crate::oci::{Manifest, label_of};
 use crate::{
     ArchiveError, Layout, OwnImage, Platform, Release, containerd_archive, docker_archive,
 };
@@ -34,6 +35,11 @@ pub enum LoadError {
     },
     #[error("cannot run `{program}`")]
     Start { program: String, source: io::Error },
+    #[error("what containerd has as `{name}` is no image")]
+    Unreadable {
+        name: String,
+        source: serde_json::Error,
+    },
     #[error("`{command}` failed: {said}")]
     Containerd { command: String, said: String },
 }
@@ -60,6 +66,20 @@ impl Containerd {
     pub async fn names(&self) -> Result<BTreeSet<String>, LoadError> {
         let told = self.run(&["images", "list", "--quiet"], &[]).await?;
         Ok(told.lines().map(|line| line.trim().to_owned()).collect())
+    }
+
+    /// A label of an image that it has; `reference` ends with the digest of its manifest.
+    pub async fn label(&self, reference: &str, name: &str) -> Result<Option<String>, LoadError> {
+        let unreadable = |source| LoadError::Unreadable {
+            name: reference.to_owned(),
+            source,
+        };
+        let digest = reference.rsplit_once('@').map_or("", |(_, digest)| digest);
+        let manifest = self.run(&["content", "get", digest], &[]).await?;
+        let manifest: Manifest = serde_json::from_str(&manifest).map_err(unreadable)?;
+        let config = ["content", "get", manifest.config.digest.as_str()];
+        let config = self.run(&config, &[]).await?;
+        label_of(config.as_bytes(), name).map_err(unreadable)
     }
 
     async fn run(&self, words: &[&str], input: &[u8]) -> Result<String, LoadError> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
+use std::time::Duration;
 
 use camino::Utf8Path;
 use installer_engine::{EffectError, ErrorKind};
@@ -11,6 +12,7 @@ use installer_image::{Layout, OwnImage, Platform, Release};
 use installer_plan::kubernetes::{Cluster, ImageWay, importer};
 use installer_render::docker::Component;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use crate::cluster::read_all;
 use crate::connect::Connection;
@@ -18,8 +20,11 @@ use crate::connect::Connection;
 /// Differs from boot to boot and from machine to machine; what shares it shares a kernel.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-/// What our images are called by digest.
-const OURS: &str = "docker.io/stakeout/";
+/// containerd answers at once, or is not there.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How the names of our images begin that no registry has.
+pub const IMPORTED: &str = "docker.io/stakeout/";
 
 /// How images come to the nodes of this cluster without a registry. Nothing changes.
 pub async fn image_way(connection: &Connection, cluster: &Cluster) -> ImageWay {
@@ -53,21 +58,23 @@ async fn look(connection: &Connection, cluster: &Cluster) -> Result<ImageWay, St
         return Err(format!("node `{name}` is another machine than this one"));
     }
     let containerd = Containerd { command };
-    let names = containerd.names().await.map_err(|error| words(&error))?;
     let line = containerd.command.join(" ");
+    let names = timeout(PATIENCE, containerd.names()).await;
+    let silent = |_| format!("`{line}` has no answer within {} s", PATIENCE.as_secs());
+    let names = names.map_err(silent)?.map_err(|error| words(&error))?;
     // Others may share its kernel, as containers do.
-    let told = status.images.iter().flat_map(|image| &image.names);
-    let Some(shared) = told.filter(|name| names.contains(*name)).min() else {
+    let mut told = status.images.iter().flat_map(|image| &image.names);
+    if !told.any(|name| names.contains(name)) {
         return Err(format!(
             "`{line}` reaches another containerd than the one of node `{name}`: it has none of the \
              images that the node tells of"
         ));
-    };
+    }
     Ok(ImageWay::Import {
         signs: vec![
             format!("node `{name}` is the only one"),
             "it runs on this machine's kernel".to_owned(),
-            format!("both it and `{line}` tell of `{shared}`"),
+            format!("it tells of images that `{line}` tells of"),
         ],
         held: ours(names),
         command: containerd.command,
@@ -77,7 +84,7 @@ async fn look(connection: &Connection, cluster: &Cluster) -> Result<ImageWay, St
 
 /// Those of our images that are named by digest.
 fn ours(names: BTreeSet<String>) -> BTreeSet<String> {
-    let is_ours = |name: &String| name.starts_with(OURS) && name.contains('@');
+    let is_ours = |name: &String| name.starts_with(IMPORTED) && name.contains('@');
     names.into_iter().filter(is_ours).collect()
 }
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use installer_plan::docker::ImageSource;
 use installer_plan::kubernetes::{
     Answer, Conflict, FieldChange, Hand, ImageAnswer, ImageWay, KubernetesAction, KubernetesFacts,
-    ObjectFact, Rehearsal, Rehearsals, Values, changed_since, images_to_ask_for, rehearsed,
-    to_rehearse, wave_of, with_images,
+    ObjectFact, RECEIPT_MAX, Rehearsal, Rehearsals, Values, changed_since, images_to_ask_for,
+    rehearsed, to_rehearse, wave_of, with_images, with_receipt,
 };
-use installer_plan::{Action, Condition, Operation, Pending, Plan, digest_of, show};
+use installer_plan::{Action, Condition, Operation, Pending, Plan, Severity, digest_of, show};
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Kind, ObjectId};
 use installer_spec::Profile;
@@ -278,6 +278,22 @@ fn images_come_into_the_only_node_without_a_registry() {
         .map(|found| found.id.as_str())
         .collect();
     assert!(ids.contains(&"image-missing"), "{ids:?}");
+}
+
+#[test]
+fn a_receipt_that_no_secret_holds_is_told_before_anything_is_written() {
+    let profile = demo();
+    let facts = bare_cluster(&profile.site);
+    let small = with_receipt(planned(&profile, &facts), RECEIPT_MAX, 10_000);
+    assert_eq!(small, planned(&profile, &facts));
+    let large = with_receipt(small, 2 * RECEIPT_MAX, 20_000);
+    let found = &large.findings.last().unwrap();
+    assert_eq!(
+        (found.id.as_str(), found.severity),
+        ("receipt-size", Severity::Error)
+    );
+    assert!(found.message.contains("20000 cameras"), "{found:?}");
+    assert!(found.help.contains("at most 9000 cameras"), "{found:?}");
 }
 
 #[test]

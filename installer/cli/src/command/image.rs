@@ -227,9 +227,10 @@ fn load_error(error: &LoadError) -> CommandError {
     let exit = match error {
         LoadError::Archive(_) => Exit::Usage,
         LoadError::Other { .. } => Exit::CheckFailed,
-        LoadError::Engine { .. } | LoadError::Start { .. } | LoadError::Containerd { .. } => {
-            Exit::Internal
-        }
+        LoadError::Engine { .. }
+        | LoadError::Start { .. }
+        | LoadError::Unreadable { .. }
+        | LoadError::Containerd { .. } => Exit::Internal,
     };
     CommandError::from_error(exit, error)
 }
