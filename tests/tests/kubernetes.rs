@@ -109,7 +109,6 @@ fn nothing_was_pulled(cluster: &Cluster, namespace: &str) {
         .collect();
     assert!(pulled.len() >= 3, "{pulled:#?}");
     for said in pulled {
-        assert!(said.contains("docker.io/stakeout/"), "{said}");
         assert!(said.contains("already present on machine"), "{said}");
     }
 }
@@ -301,7 +300,7 @@ fn a_wave_that_fails_is_the_last(cluster: &Cluster, site: &mut Site, good: &[Str
     let begun = Instant::now();
     let failed = site.run(UPGRADE).expect(6);
     // Its fourth end comes after half a minute.
-    assert!(begun.elapsed() < Duration::from_secs(90), "{failed:#?}");
+    assert!(begun.elapsed() < Duration::from_secs(150), "{failed:#?}");
     for line in [
         "-one): it ends with code 2 (Error)",
         "wave 1 of 2, of camera `one`",

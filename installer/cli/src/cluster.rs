@@ -10,10 +10,10 @@ use installer_engine::{ApplyError, Logins, World, first_receipt};
 use installer_image::build::CATALOGUE_LABEL;
 use installer_image::load::Containerd;
 use installer_image::registry::{self, RegistryError};
-use installer_image::{OwnImage, Release};
+use installer_image::{OwnImage, Release, is_local};
 use installer_kubernetes::{
-    Choice, Connection, IMPORTED, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster,
-    Turn, Wanted as Look, connect, image_way, observe, receipt_bytes, rehearse,
+    Choice, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Turn, Wanted as Look,
+    connect, image_way, observe, receipt_bytes, rehearse,
 };
 use installer_plan::docker::ImageFact;
 use installer_plan::kubernetes::{self, ImageAnswer, ImageWay, KubernetesFacts};
@@ -65,7 +65,7 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
     let names = wanted.profile.map(kubernetes::names).unwrap_or_default();
     let namespace = kubernetes::namespace(wanted.site);
     let turn = Turn::read(&connection, &namespace).await;
-    let mut observed = observe(
+    let observed = observe(
         &connection,
         Look {
             site: wanted.site,
@@ -78,9 +78,6 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
         },
     )
     .await?;
-    if wanted.profile.is_some() {
-        find_image_way(&connection, wanted.images, &mut observed.facts).await;
-    }
     Ok(OnCluster {
         connection,
         observed,
@@ -89,11 +86,8 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
 }
 
 /// Without a registry, images of the release's folder may come into the only node.
-async fn find_image_way(
-    connection: &Connection,
-    places: &ImagePlaces,
-    facts: &mut KubernetesFacts,
-) {
+pub(crate) async fn find_image_way(seen: &mut OnCluster, places: &ImagePlaces) {
+    let (connection, facts) = (&seen.connection, &mut seen.observed.facts);
     if places.registry.is_some() {
         return;
     }
@@ -240,7 +234,7 @@ async fn tables(image: &str, way: Option<&ImageWay>) -> Result<Option<u32>, Stri
             label.map_err(|error| error.to_string())?
         }
         // Nobody else's registry is asked for what has never been in one.
-        Some(_) if image.starts_with(IMPORTED) => {
+        Some(_) if is_local(image) => {
             return Err(format!("the node does not have `{image}`"));
         }
         _ => {

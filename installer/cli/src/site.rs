@@ -236,7 +236,7 @@ impl Site {
     /// The target, and the one that the site comes from.
     pub(crate) async fn survey(&self, logins: &Logins) -> Result<Survey, CommandError> {
         let mut seen = self.observe(logins).await?;
-        self.choose_images(&mut seen).await?;
+        self.find_images(&mut seen).await?;
         seen.rotate(&self.rotation);
         if self.patience == Patience::None {
             seen.take_for_ready();
@@ -298,8 +298,12 @@ impl Site {
         survey.seen.rates_mut().extend(rates.into_iter().flatten());
     }
 
-    /// Wants the images of before, where that was asked for. Once they are in force, there may be none.
-    async fn choose_images(&self, seen: &mut Seen) -> Result<(), CommandError> {
+    /// Looks how images come to where they run, and wants those of before where that was asked for. Once
+    /// those are in force, there may be none of before.
+    async fn find_images(&self, seen: &mut Seen) -> Result<(), CommandError> {
+        if let Seen::Kubernetes(seen) = seen {
+            cluster::find_image_way(seen, &self.images).await;
+        }
         match seen {
             _ if self.choice != ImageChoice::Previous => Ok(()),
             Seen::Host(_) => Ok(()),

@@ -12,7 +12,7 @@ use crate::oci::{Annotations, CONTAINERD_NAME, Descriptor, Index, Manifest, REF_
 use crate::{Digest, Layout, OwnImage, Platform, Release};
 
 /// The registry of a name that has none.
-pub(crate) const HUB: &str = "docker.io";
+const HUB: &str = "docker.io";
 
 /// Why an archive cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,12 @@ pub fn containerd_archive<W: Write>(
 /// How containerd and Kubernetes name an image of no registry by its digest.
 pub(crate) fn by_digest(repository: &str, digest: &Digest) -> String {
     format!("{HUB}/{repository}@{digest}")
+}
+
+/// Whether a name is such a one of an image of ours.
+pub fn is_local(name: &str) -> bool {
+    let path = name.strip_prefix(HUB);
+    path.is_some_and(|path| path.starts_with("/stakeout/") && path.contains('@'))
 }
 
 fn archive<W: Write>(
@@ -220,6 +226,7 @@ mod tests {
         assert_eq!(names[1], format!("docker.io/stakeout/vault@{digest}"));
         let local = release.local_reference(OwnImage::Vault, Platform::Amd64);
         assert_eq!(local.as_deref(), Some(names[1]));
+        assert!(is_local(names[1]) && !is_local(names[0]));
     }
 
     #[test]

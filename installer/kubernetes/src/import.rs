@@ -1,6 +1,5 @@
 //! Images into the containerd of the only node, where that is the machine that we run on.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use camino::Utf8Path;
 use installer_engine::{EffectError, ErrorKind};
 use installer_image::load::{Containerd, LoadError, load_containerd};
-use installer_image::{Layout, OwnImage, Platform, Release};
+use installer_image::{Layout, OwnImage, Platform, Release, is_local};
 use installer_plan::kubernetes::{Cluster, ImageWay, importer};
 use installer_render::docker::Component;
 use serde::Deserialize;
@@ -22,9 +21,6 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// containerd answers at once, or is not there.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How the names of our images begin that no registry has.
-pub const IMPORTED: &str = "docker.io/stakeout/";
 
 /// How images come to the nodes of this cluster without a registry. Nothing changes.
 pub async fn image_way(connection: &Connection, cluster: &Cluster) -> ImageWay {
@@ -76,16 +72,10 @@ async fn look(connection: &Connection, cluster: &Cluster) -> Result<ImageWay, St
             "it runs on this machine's kernel".to_owned(),
             format!("it tells of images that `{line}` tells of"),
         ],
-        held: ours(names),
+        held: names.into_iter().filter(|name| is_local(name)).collect(),
         command: containerd.command,
         node: name,
     })
-}
-
-/// Those of our images that are named by digest.
-fn ours(names: BTreeSet<String>) -> BTreeSet<String> {
-    let is_ours = |name: &String| name.starts_with(IMPORTED) && name.contains('@');
-    names.into_iter().filter(is_ours).collect()
 }
 
 /// An error with what is below it.
@@ -173,20 +163,6 @@ struct Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_what_a_node_has_only_our_own_by_digest_counts() {
-        let names = [
-            "docker.io/stakeout/agent:1.2.3",
-            "docker.io/stakeout/agent@sha256:00",
-            "registry.k8s.io/pause@sha256:00",
-        ];
-        let held = ours(names.map(str::to_owned).into());
-        assert_eq!(
-            held,
-            ["docker.io/stakeout/agent@sha256:00".to_owned()].into()
-        );
-    }
 
     #[tokio::test]
     async fn a_client_that_is_not_there_is_told_with_its_name() {

@@ -38,7 +38,7 @@ pub use connect::{Choice, Connection, Origin, Requests, connect};
 pub use error::KubernetesError;
 pub use explain::{Explanation, PodExplanation, explain};
 pub use forward::forward;
-pub use import::{IMPORTED, image_way};
+pub use import::image_way;
 pub use lock::{Lock, LockError, Turn};
 pub use observe::{KubernetesObserved, Wanted, observe};
 pub use reach::{Path, Reached, try_paths};

@@ -48,7 +48,8 @@ pub(super) fn findings(facts: &KubernetesFacts, workloads: &[Workload]) -> Vec<F
                 names.join(" and ")
             );
             let help = "push the images with `stakeout image push`, and name the registry with \
-                        --registry; on a cluster whose only node is this machine it goes without";
+                        --registry; on a cluster whose only node is this machine, whoever may \
+                        reach its containerd needs none";
             return vec![error("image-way", message, help)];
         }
     };
