@@ -97,6 +97,14 @@ impl Cluster {
         site
     }
 
+    /// The same without a registry, on the machine that the node is: by its containerd.
+    pub fn site_on_the_node(&self, name: &str, rest: &str) -> Site {
+        let mut site = self.site(name, rest);
+        site.unset("STAKEOUT_REGISTRY");
+        site.set("CONTAINERD_ADDRESS", self.variable("CONTAINERD"));
+        site
+    }
+
     /// The same in a cluster from whose registry nobody pulls: what a release says of its images is
     /// enough.
     pub fn site_of_no_images(&self, name: &str, rest: &str) -> Site {

@@ -170,6 +170,11 @@ impl Site {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Takes a variable back.
+    pub fn unset(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
     /// `stakeout ARGUMENTS` for this site, not started.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let mut command = Command::new(self.programs.join("stakeout"));

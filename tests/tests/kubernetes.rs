@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use e2e::background::Run;
@@ -50,8 +50,21 @@ fn a_cluster_that_asks_for_nobodys_rights_is_told() {
 }
 
 fn a_site_is_made_hardened_and_then_left_alone(cluster: &Cluster) {
-    let site = cluster.site("calm", DEMO);
+    let mut elsewhere = cluster.site_on_the_node("calm", DEMO);
+    elsewhere.set("PATH", "/nonexistent");
+    let refused = elsewhere.run(&["plan"]).expect(4);
+    assert!(told(&refused).contains("[image-way]"), "{refused:#?}");
+    let line = "cannot run `ctr --namespace k8s.io images list --quiet`";
+    assert!(told(&refused).contains(line), "{refused:#?}");
+
+    let site = cluster.site_on_the_node("calm", DEMO);
+    let plan = site.run(&["plan"]).expect(3);
+    for image in ["agent", "vault"] {
+        let line = format!("+ image of {image} on node node-1");
+        assert!(plan.stdout.contains(&line), "{plan:#?}");
+    }
     let made = site.run(INSTALL).expect(0).json();
+    nothing_was_pulled(cluster, "stakeout-calm");
     assert_eq!(made["result"], "installed");
     assert_eq!(made["verified"]["codec"], "h264");
 
@@ -84,6 +97,20 @@ fn a_site_is_made_hardened_and_then_left_alone(cluster: &Cluster) {
     let status = site.run(&["status", "--output", "json"]).expect(0).json();
     assert_eq!(status["cameras"][0]["receiving"], true, "{status}");
     site.run(&["doctor"]).expect(0);
+}
+
+/// The kubelet has found every image on its node.
+fn nothing_was_pulled(cluster: &Cluster, namespace: &str) {
+    let events = cluster.get(namespace, &["events"]);
+    let events = events["items"].as_array().unwrap().iter();
+    let pulled: Vec<_> = events
+        .filter(|event| event["reason"] == "Pulled")
+        .map(|event| event["message"].as_str().unwrap())
+        .collect();
+    assert!(pulled.len() >= 3, "{pulled:#?}");
+    for said in pulled {
+        assert!(said.contains("already present on machine"), "{said}");
+    }
 }
 
 fn a_change_touches_what_it_is_about(cluster: &Cluster) {
@@ -178,33 +205,59 @@ fn what_others_change_is_told_and_taken_back(cluster: &Cluster) {
 /// Another release, in the cluster's registry: the same programs of another commit, and so other
 /// images.
 fn release(cluster: &Cluster, site: &Site, revision: &str) -> Utf8PathBuf {
+    let programs = ["stakeout-agent", "stakeout-vault"].map(shipped_program);
+    pack(cluster, site, revision, (revision, &programs))
+}
+
+fn shipped_program(name: &str) -> Utf8PathBuf {
     let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-    let programs = shipped::target().join(triple).join("release");
-    let folder = site.folder().join(revision);
+    shipped::target().join(triple).join("release").join(name)
+}
+
+/// Makes images in a folder of the site's, and brings them into the cluster's registry.
+fn pack(
+    cluster: &Cluster,
+    site: &Site,
+    folder: &str,
+    (revision, programs): (&str, &[Utf8PathBuf]),
+) -> Utf8PathBuf {
+    let folder = site.folder().join(folder);
     let stakeout = || Command::new(site.programs.join("stakeout"));
     run(stakeout()
         .args(["image", "build", "--revision", revision, "--to"])
         .arg(&folder)
-        .args(["stakeout-agent", "stakeout-vault"].map(|name| programs.join(name))));
+        .args(programs));
     run(stakeout()
         .args(["image", "push", "--images", folder.as_str()])
         .arg(cluster.registry()));
     folder
 }
 
+const UPGRADE: &[&str] = &["upgrade", "--yes", "--proof-seconds", "2"];
+const BACK: &[&str] = &["rollback", "--yes", "--proof-seconds", "2"];
+
+/// What the cluster is told to run for both cameras: agents, then the test cameras.
+fn images_in_waves(cluster: &Cluster) -> [String; 4] {
+    ["agent-one", "agent-two", "camera-one", "camera-two"].map(|name| {
+        let found = cluster.get("stakeout-waves", &[&format!("deployment/{name}")]);
+        found["spec"]["template"]["spec"]["containers"][0]["image"].to_string()
+    })
+}
+
+fn receiving(site: &Site) -> Vec<bool> {
+    let status = site.run(&["status", "--output", "json"]).json();
+    let cameras = status["cameras"].as_array().unwrap().iter();
+    cameras.map(|camera| camera["receiving"] == true).collect()
+}
+
 fn images_come_and_go_in_waves(cluster: &Cluster) {
     let mut site = cluster.site("waves", TWO);
     site.run(INSTALL).expect(0);
-    let image = |agent: &str| {
-        let found = cluster.get("stakeout-waves", &[&format!("deployment/agent-{agent}")]);
-        found["spec"]["template"]["spec"]["containers"][0]["image"].to_string()
-    };
-    let all = || ["one", "two"].map(image);
+    let all = || images_in_waves(cluster);
     let before = all();
     let newer = release(cluster, &site, "newer");
     site.set("STAKEOUT_IMAGES", newer.as_str());
-    let upgrade = ["upgrade", "--yes", "--proof-seconds", "2"];
-    let upgraded = site.run(&upgrade).expect(0);
+    let upgraded = site.run(UPGRADE).expect(0);
     for line in ["wave 1 of 2", "wave 2 of 2"] {
         assert!(told(&upgraded).contains(line), "{line}: {upgraded:#?}");
     }
@@ -214,26 +267,52 @@ fn images_come_and_go_in_waves(cluster: &Cluster) {
     // One that ends with its first wave, whatever the reason, leaves the others as they were.
     let newest = release(cluster, &site, "newest");
     site.set("STAKEOUT_IMAGES", newest.as_str());
-    let begun = Run::start(site.command(&upgrade));
+    let begun = Run::start(site.command(UPGRADE));
     begun.says("done  Deployment/agent-one", 120);
     begun.interrupt();
-    assert!(image("one") != good[0] && image("two") == good[1]);
-    let receiving = || {
-        let status = site.run(&["status", "--output", "json"]).json();
-        let cameras = status["cameras"].as_array().unwrap().clone();
-        cameras
-            .into_iter()
-            .map(|camera| camera["receiving"] == true)
-            .collect::<Vec<_>>()
-    };
+    only_the_first_wave_is_replaced(&all(), &good);
     // The way back goes in waves, too: what nobody touched is left alone.
-    let back = site
-        .run(&["rollback", "--yes", "--proof-seconds", "2"])
-        .expect(0);
+    let back = site.run(BACK).expect(0);
     let line = "wave 1 of 1: the cameras of 1 agent record again";
     assert!(told(&back).contains(line), "{back:#?}");
     assert_eq!(all(), good);
-    assert_eq!(receiving(), [true, true]);
+    assert_eq!(receiving(&site), [true, true]);
+    a_wave_that_fails_is_the_last(cluster, &mut site, &good);
+}
+
+/// A camera's agent and the test camera that it records have one image and one turn.
+#[track_caller]
+fn only_the_first_wave_is_replaced(now: &[String; 4], before: &[String; 4]) {
+    let replaced: Vec<_> = now.iter().zip(before).map(|(a, b)| a != b).collect();
+    assert_eq!(replaced, [true, false, true, false], "{now:?} {before:?}");
+}
+
+/// Somebody has put the vault's program into the agent's image: it does not know what it is asked.
+fn a_wave_that_fails_is_the_last(cluster: &Cluster, site: &mut Site, good: &[String; 4]) {
+    let folder = site.folder().join("mixed-up");
+    fs::create_dir(&folder).unwrap();
+    let agent = folder.join("stakeout-agent");
+    let vault = shipped_program("stakeout-vault");
+    fs::copy(&vault, &agent).unwrap();
+    // The vault's image is the one of before.
+    let broken = pack(cluster, site, "broken", ("newer", &[agent, vault]));
+    site.set("STAKEOUT_IMAGES", broken.as_str());
+    let begun = Instant::now();
+    let failed = site.run(UPGRADE).expect(6);
+    // Its fourth end comes after half a minute.
+    assert!(begun.elapsed() < Duration::from_secs(150), "{failed:#?}");
+    for line in [
+        "-one): it ends with code 2 (Error)",
+        "wave 1 of 2, of camera `one`",
+        "stakeout rollback",
+    ] {
+        assert!(told(&failed).contains(line), "{line}: {failed:#?}");
+    }
+    only_the_first_wave_is_replaced(&images_in_waves(cluster), good);
+    assert_eq!(receiving(site), [false, true]);
+    site.run(BACK).expect(0);
+    assert_eq!(images_in_waves(cluster), *good);
+    assert_eq!(receiving(site), [true, true]);
 }
 
 fn what_is_not_ours_is_never_touched(cluster: &Cluster) {

@@ -6,16 +6,18 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::future::{join, join_all};
 use installer_docker::{NoWayBack, check_tables};
-use installer_engine::{Logins, World};
+use installer_engine::{ApplyError, Logins, World, first_receipt};
 use installer_image::build::CATALOGUE_LABEL;
+use installer_image::load::Containerd;
 use installer_image::registry::{self, RegistryError};
+use installer_image::{OwnImage, Release, is_local};
 use installer_kubernetes::{
     Choice, KubernetesError, KubernetesWorld, Lock, LockError, SiteInCluster, Turn, Wanted as Look,
-    connect, observe, rehearse,
+    connect, image_way, observe, receipt_bytes, rehearse,
 };
 use installer_plan::docker::ImageFact;
-use installer_plan::kubernetes::{self, ImageAnswer, KubernetesAction, KubernetesFacts};
-use installer_plan::{Action, Plan, Receipt};
+use installer_plan::kubernetes::{self, ImageAnswer, ImageWay, KubernetesFacts};
+use installer_plan::{Plan, Receipt};
 use installer_render::RenderedFile;
 use installer_render::docker::Component;
 use installer_render::kubernetes::{Site as Objects, namespace};
@@ -40,6 +42,9 @@ pub(crate) struct Wanted<'a> {
 
 /// Images are named by their index, which has all platforms; this one is for the question alone.
 const PLATFORM: &str = "linux/amd64";
+
+/// This many cameras of a wave are named.
+const NAMED: usize = 3;
 
 pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluster, CommandError> {
     let connection = connect(choice).await?;
@@ -80,6 +85,42 @@ pub(crate) async fn look(choice: &Choice, wanted: Wanted<'_>) -> Result<OnCluste
     })
 }
 
+/// Without a registry, images of the release's folder may come into the only node.
+pub(crate) async fn find_image_way(seen: &mut OnCluster, places: &ImagePlaces) {
+    let (connection, facts) = (&seen.connection, &mut seen.observed.facts);
+    if places.registry.is_some() {
+        return;
+    }
+    let Ok(release) = Release::read(&places.folder) else {
+        return;
+    };
+    let way = image_way(connection, &facts.cluster).await;
+    let node = match &way {
+        ImageWay::Import { node, .. } => facts.cluster.nodes.get(node),
+        ImageWay::None { .. } => None,
+    };
+    let platform = node.map_or(PLATFORM, |node| &node.platform);
+    for (component, found) in images::find(places, platform) {
+        let Some(image) = facts.images.get_mut(&component) else {
+            continue;
+        };
+        image.source = found.source;
+        image.obstacle = found.obstacle;
+        let local = || {
+            let own = OwnImage::named(component.name())?;
+            release.local_reference(own, platform.parse().ok()?)
+        };
+        if let ImageWay::Import { held, .. } = &way
+            && let Some(local) = local()
+        {
+            image.present = held.get(&local).cloned();
+            image.wanted = Some(local.clone());
+            image.reference = local;
+        }
+    }
+    facts.image_way = Some(way);
+}
+
 /// A registry that is near answers sooner, and one that is not is not waited for.
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -101,6 +142,22 @@ pub(crate) async fn refine(
     let answers = join_all(wanted.into_iter().map(ask_for_image)).await;
     let answers = answers.into_iter().flatten().collect();
     Ok(kubernetes::with_images(plan, &answers))
+}
+
+/// The plan with an error where its receipt is too large for the cluster.
+pub(crate) fn check_receipt(
+    seen: &OnCluster,
+    plan: Plan,
+    cameras: usize,
+) -> Result<Plan, CommandError> {
+    if plan.is_empty() {
+        return Ok(plan);
+    }
+    let found = seen.observed.facts.receipt.clone();
+    let receipt = first_receipt(&plan, env!("CARGO_PKG_VERSION"), found);
+    let bytes = receipt_bytes(&receipt);
+    let bytes = bytes.map_err(|error| CommandError::from_error(Exit::Internal, &error))?;
+    Ok(kubernetes::with_receipt(plan, bytes, cameras))
 }
 
 /// What is wrong with an image, if anything is.
@@ -147,7 +204,8 @@ pub(crate) async fn choose_previous_images(
     if let (Some(then), Some(now)) = (then.get(vault), now.get(vault))
         && then != now
     {
-        let (then, now) = join(tables(then), tables(now)).await;
+        let way = facts.image_way.as_ref();
+        let (then, now) = join(tables(then, way), tables(now, way)).await;
         match (then, now) {
             (Ok(then), Ok(now)) => {
                 check_tables(then, now).map_err(|reason| failed(reason.to_string()))?;
@@ -168,28 +226,59 @@ pub(crate) async fn choose_previous_images(
 }
 
 /// The version of the catalogue's tables that the vault in an image writes.
-async fn tables(image: &str) -> Result<Option<u32>, String> {
-    let asked = tokio::time::timeout(REGISTRY_PATIENCE, registry::label(image, CATALOGUE_LABEL));
-    match asked.await {
-        Ok(Ok(version)) => Ok(version.and_then(|version| version.parse().ok())),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("the registry of `{image}` does not answer")),
-    }
+async fn tables(image: &str, way: Option<&ImageWay>) -> Result<Option<u32>, String> {
+    let version = match way {
+        Some(ImageWay::Import { command, held, .. }) if held.contains(image) => {
+            let command = command.clone();
+            let label = Containerd { command }.label(image, CATALOGUE_LABEL).await;
+            label.map_err(|error| error.to_string())?
+        }
+        // Nobody else's registry is asked for what has never been in one.
+        Some(_) if is_local(image) => {
+            return Err(format!("the node does not have `{image}`"));
+        }
+        _ => {
+            let label = registry::label(image, CATALOGUE_LABEL);
+            let asked = tokio::time::timeout(REGISTRY_PATIENCE, label).await;
+            let silent = |_| format!("the registry of `{image}` does not answer");
+            asked.map_err(silent)?.map_err(|error| error.to_string())?
+        }
+    };
+    Ok(version.and_then(|version| version.parse().ok()))
 }
 
-/// What to do where a plan that goes in waves has failed.
-pub(crate) fn after_wave(plan: &Plan, failed: CommandError) -> CommandError {
-    let in_waves = plan.steps.iter().any(|step| {
-        matches!(
-            step.action,
-            Action::Kubernetes(KubernetesAction::AwaitCameras { .. })
-        )
-    });
-    if !in_waves {
+/// What to do where a wave has failed.
+pub(crate) fn after_wave(plan: &Plan, error: ApplyError) -> CommandError {
+    let step = match &error {
+        ApplyError::Step { done, .. }
+        | ApplyError::NotReady { done, .. }
+        | ApplyError::TimedOut { done, .. }
+        | ApplyError::Interrupted { done, .. } => Some(*done),
+        ApplyError::Checks(_) | ApplyError::Receipt(_) => None,
+    };
+    let wave = step.and_then(|step| kubernetes::wave_of(plan, step));
+    let failed = CommandError::from(error);
+    let Some(wave) = wave else {
         return failed;
-    }
+    };
+    let named: Vec<_> = wave
+        .cameras
+        .iter()
+        .take(NAMED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let more = match wave.cameras.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     failed
-        .hint("the agents of later waves run as before; `stakeout doctor` says what is wrong with those of this one")
+        .hint(format!(
+            "it stopped at wave {} of {}, of camera {}{more}; the agents of later waves run as \
+             before, and `stakeout doctor` says what is wrong with those of this one",
+            wave.number,
+            wave.of,
+            named.join(", ")
+        ))
         .hint("go on with the same command once it is mended, or back with `stakeout rollback`")
 }
 

@@ -234,6 +234,7 @@ impl Site {
     /// The target, and the one that the site comes from.
     pub(crate) async fn survey(&self, logins: &Logins) -> Result<Survey, CommandError> {
         let mut seen = self.observe(logins).await?;
+        self.find_images(&mut seen).await?;
         seen.rotate(&self.rotation);
         if self.patience == Patience::None {
             seen.take_for_ready();
@@ -295,6 +296,26 @@ impl Site {
         survey.seen.rates_mut().extend(rates.into_iter().flatten());
     }
 
+    /// Looks how images come to where they run, and wants those of before where that was asked for. Once
+    /// those are in force, there may be none of before.
+    async fn find_images(&self, seen: &mut Seen) -> Result<(), CommandError> {
+        if let Seen::Kubernetes(seen) = seen {
+            cluster::find_image_way(seen, &self.images).await;
+        }
+        match seen {
+            _ if self.choice != ImageChoice::Previous => Ok(()),
+            Seen::Host(_) => Ok(()),
+            Seen::Docker(seen) => seen.observed.choose_previous_images().map_err(|reason| {
+                let site = &self.profile.site;
+                let message = format!("site `{site}` cannot be rolled back: {reason}");
+                CommandError::new(Exit::CheckFailed, message)
+            }),
+            Seen::Kubernetes(seen) => {
+                cluster::choose_previous_images(&mut seen.observed.facts).await
+            }
+        }
+    }
+
     async fn observe_at(&self, target: Target, logins: &Logins) -> Result<Seen, CommandError> {
         let site = &self.profile.site;
         let profile = Some(&self.profile);
@@ -321,13 +342,7 @@ impl Site {
                     data: &self.data,
                     images: &images,
                 };
-                let mut observed = installer_docker::observe(&connection, wanted).await?;
-                if self.choice == ImageChoice::Previous {
-                    observed.choose_previous_images().map_err(|reason| {
-                        let message = format!("site `{site}` cannot be rolled back: {reason}");
-                        CommandError::new(Exit::CheckFailed, message)
-                    })?;
-                }
+                let observed = installer_docker::observe(&connection, wanted).await?;
                 Ok(Seen::Docker(Box::new(OnEngine {
                     connection,
                     observed,
@@ -341,10 +356,7 @@ impl Site {
                     logins,
                     images: &self.images,
                 };
-                let mut seen = cluster::look(&self.cluster, wanted).await?;
-                if self.choice == ImageChoice::Previous {
-                    cluster::choose_previous_images(&mut seen.observed.facts).await?;
-                }
+                let seen = cluster::look(&self.cluster, wanted).await?;
                 Ok(Seen::Kubernetes(Box::new(seen)))
             }
         }
@@ -393,6 +405,7 @@ impl Site {
             cluster::check_unchanged(seen, saved)?;
         }
         let plan = cluster::refine(seen, &self.images, plan, self.conflicts).await?;
+        let plan = cluster::check_receipt(seen, plan, self.profile.cameras.len())?;
         self.check_saved(plan)
     }
 

@@ -97,7 +97,7 @@ pub async fn apply<W: World>(
         });
         return Ok(Applied { changed: 0 });
     }
-    let mut receipt = begin(plan, installer, found);
+    let mut receipt = first_receipt(plan, installer, found);
     let of = plan.steps.len();
     keep(Keep::Written(&receipt), (0, of), world, report).await?;
     report(Event::Started {
@@ -157,7 +157,8 @@ fn until_settled(steps: &[Step]) -> Vec<&Action> {
     steps.iter().take(count).map(|step| &step.action).collect()
 }
 
-fn begin(plan: &Plan, installer: &str, found: Option<Receipt>) -> Receipt {
+/// What is written before the first step; `found` is what a run before has left.
+pub fn first_receipt(plan: &Plan, installer: &str, found: Option<Receipt>) -> Receipt {
     let mut receipt = found.unwrap_or_else(|| Receipt {
         format: 1,
         site: plan.site.clone(),

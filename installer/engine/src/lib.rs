@@ -19,7 +19,7 @@ mod verify;
 pub mod wait;
 
 pub use access::{collide, look_at_address, read_access};
-pub use apply::{Applied, ApplyError, apply};
+pub use apply::{Applied, ApplyError, apply, first_receipt};
 pub use event::Event;
 pub use footage::Footage;
 pub use forward::Forward;

@@ -47,9 +47,48 @@ pub fn docker_archive<W: Write>(
     to: W,
 ) -> Result<W, ArchiveError> {
     let name = release.reference(image);
+    let names = [format!("{HUB}/{name}")];
+    archive(layout, &name, &names, platform, to)
+}
+
+/// The same for containerd, which knows the image by its digest, too: as pods ask for it.
+pub fn containerd_archive<W: Write>(
+    layout: &Layout,
+    release: &Release,
+    image: OwnImage,
+    platform: Platform,
+    to: W,
+) -> Result<W, ArchiveError> {
+    let name = release.reference(image);
+    let digest = layout.manifest_of(&name, platform)?.digest;
+    let repository = &release.image(image).repository;
+    let names = [format!("{HUB}/{name}"), by_digest(repository, &digest)];
+    archive(layout, &name, &names, platform, to)
+}
+
+/// How containerd and Kubernetes name an image of no registry by its digest.
+pub(crate) fn by_digest(repository: &str, digest: &Digest) -> String {
+    format!("{HUB}/{repository}@{digest}")
+}
+
+/// Whether a name is such a one of an image of ours.
+pub fn is_local(name: &str) -> bool {
+    let path = name.strip_prefix(HUB);
+    path.is_some_and(|path| path.starts_with("/stakeout/") && path.contains('@'))
+}
+
+fn archive<W: Write>(
+    layout: &Layout,
+    name: &str,
+    names: &[String],
+    platform: Platform,
+    to: W,
+) -> Result<W, ArchiveError> {
+    let name = name.to_owned();
     let descriptor = layout.manifest_of(&name, platform)?;
     let manifest: Manifest = layout.document(&descriptor.digest)?;
-    let index = Index::new(vec![listed(&descriptor, &name)], Annotations::new());
+    let listed = names.iter().map(|name| listed(&descriptor, name));
+    let index = Index::new(listed.collect(), Annotations::new());
     let saved = [Saved {
         config: place(&manifest.config.digest),
         repo_tags: vec![name.clone()],
@@ -82,7 +121,7 @@ pub fn docker_archive<W: Write>(
 fn listed(descriptor: &Descriptor, name: &str) -> Descriptor {
     let tag = name.rsplit_once(':').map_or("", |(_, tag)| tag);
     let annotations = [
-        (CONTAINERD_NAME.to_owned(), format!("{HUB}/{name}")),
+        (CONTAINERD_NAME.to_owned(), name.to_owned()),
         (REF_NAME.to_owned(), tag.to_owned()),
     ];
     Descriptor {
@@ -160,6 +199,34 @@ mod tests {
             assert_eq!(*path, place(&Digest::of(&files[path])));
         }
         assert_eq!(files.len(), 6, "{:?}", files.keys());
+    }
+
+    #[test]
+    fn containerd_hears_the_digest_too() {
+        let (_folder, layout, release) = built(&programs());
+        let bytes = containerd_archive(
+            &layout,
+            &release,
+            OwnImage::Vault,
+            Platform::Amd64,
+            Vec::new(),
+        )
+        .unwrap();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let mut entries = archive.entries().unwrap().map(Result::unwrap);
+        let index = entries.find(|entry| entry.path().unwrap().ends_with("index.json"));
+        let index: Index = serde_json::from_reader(index.unwrap()).unwrap();
+        let digest = &release.vault.platforms[&Platform::Amd64].manifest;
+        let names = index.manifests.iter().map(|one| {
+            assert_eq!(one.digest, *digest);
+            one.annotations[CONTAINERD_NAME].as_str()
+        });
+        let names: Vec<_> = names.collect();
+        assert_eq!(names[0], "docker.io/stakeout/vault:1.2.3");
+        assert_eq!(names[1], format!("docker.io/stakeout/vault@{digest}"));
+        let local = release.local_reference(OwnImage::Vault, Platform::Amd64);
+        assert_eq!(local.as_deref(), Some(names[1]));
+        assert!(is_local(names[1]) && !is_local(names[0]));
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod sign;
 mod subset;
 mod tree;
 
-pub use archive::{ArchiveError, docker_archive};
+pub use archive::{ArchiveError, containerd_archive, docker_archive, is_local};
 pub use catalogue::{
     Catalogue, CatalogueError, Entry, FoundPins, Origin, Pin, PinError, Pinned, Unverified,
 };

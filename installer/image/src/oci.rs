@@ -170,3 +170,19 @@ pub(crate) struct History {
     pub(crate) created: String,
     pub(crate) created_by: String,
 }
+
+/// A label in an image's configuration.
+pub(crate) fn label_of(config: &[u8], name: &str) -> Result<Option<String>, serde_json::Error> {
+    #[derive(Deserialize, Default)]
+    #[serde(default, rename_all = "PascalCase")]
+    struct Run {
+        labels: Option<Annotations>,
+    }
+    #[derive(Deserialize)]
+    struct Config {
+        config: Option<Run>,
+    }
+    let config: Config = serde_json::from_slice(config)?;
+    let labels = config.config.and_then(|run| run.labels);
+    Ok(labels.and_then(|mut labels| labels.remove(name)))
+}

@@ -6,6 +6,7 @@ use std::fmt;
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
+use crate::archive::by_digest;
 use crate::layout::{LayoutError, json, read};
 use crate::oci::Manifest;
 use crate::{Digest, Layout, Platform};
@@ -32,6 +33,11 @@ impl OwnImage {
             Self::Agent => "agent",
             Self::Vault => "vault",
         }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|image| image.name() == name)
     }
 
     /// Its program's file name.
@@ -150,6 +156,13 @@ impl Release {
             Ok(manifest) => Some((named.clone(), manifest.config.digest.to_string())),
             Err(error) => Some((named.clone(), error.to_string())),
         }
+    }
+
+    /// How pods name an image that was imported into their node.
+    pub fn local_reference(&self, image: OwnImage, platform: Platform) -> Option<String> {
+        let image = self.image(image);
+        let digests = image.platforms.get(&platform)?;
+        Some(by_digest(&image.repository, &digests.manifest))
     }
 
     /// Repository and tag, as `docker image ls` shows it: `stakeout/agent:1.2.3`.

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use crate::addon;
 use crate::connect::Connection;
 use crate::error::{KubernetesError, conflicts, effect, gone};
+use crate::import;
 use crate::list::each_item;
 use crate::managed::{dated, has_applied, moved, shared};
 use crate::observe::decode;
@@ -157,6 +158,17 @@ impl Site {
             }
             KubernetesAction::EnableAddon { name, command } => {
                 addon::enable(name, command).await?;
+                self.count();
+                Ok(Done::Else)
+            }
+            KubernetesAction::ImportImage {
+                reference,
+                component,
+                folder,
+                platform,
+                command,
+            } => {
+                import::import(reference, *component, (folder, platform), command).await?;
                 self.count();
                 Ok(Done::Else)
             }

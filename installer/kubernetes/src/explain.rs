@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::connect::Connection;
-use crate::readiness::{Deployment, Pod, ReplicaSet, State, rollout, trouble};
+use crate::readiness::{Deployment, Pod, ReplicaSet, State, Whose, rollout, trouble};
 
 /// Enough to see what happened, and little enough to read.
 const LINES: i64 = 5;
@@ -101,13 +101,13 @@ fn worst(pods: Vec<Pod>) -> Option<Pod> {
     let now = Timestamp::now();
     pods.into_iter().min_by_key(|pod| {
         let ready = pod.status.container_statuses.iter().all(|one| one.ready);
-        (trouble(pod, now).is_none(), ready)
+        (trouble(pod, Whose::Ours, now).is_none(), ready)
     })
 }
 
 async fn look_at(connection: &Connection, namespace: &str, pod: &Pod) -> PodExplanation {
     let name = pod.metadata.name.clone().unwrap_or_default();
-    let state = match trouble(pod, Timestamp::now()) {
+    let state = match trouble(pod, Whose::Ours, Timestamp::now()) {
         Some(state) => words(&state),
         None if pod.status.reason.is_empty() => pod.status.phase.clone(),
         None => format!("{}: {}", pod.status.reason, pod.status.message),

@@ -25,7 +25,7 @@ use crate::effects::Site;
 use crate::error::{KubernetesError, gone};
 use crate::list::{Labelled, each_item};
 use crate::observe::decode;
-use crate::readiness::{Deployment, Picture, Pod, ReplicaSet, judge};
+use crate::readiness::{Deployment, Picture, Pod, ReplicaSet, Whose, judge};
 use crate::request::{Extent, RequestError, asked};
 
 /// Labels by which Helm finds its Secrets again.
@@ -256,7 +256,13 @@ async fn judge_workloads(connection: &Connection, namespace: &str) -> Result<Pro
     })
     .map_err(RequestError::Answer)?;
     let names = picture.deployments.keys().cloned().collect();
-    Ok(judge(&picture, &names, &HashMap::new(), Timestamp::now()))
+    Ok(judge(
+        &picture,
+        &names,
+        &HashMap::new(),
+        Whose::Others,
+        Timestamp::now(),
+    ))
 }
 
 /// A DaemonSet counts nodes where others count replicas.

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::connect::Connection;
-use crate::readiness::{Deployment, Picture, Pod, ReplicaSet, judge};
+use crate::readiness::{Deployment, Picture, Pod, ReplicaSet, Whose, judge};
 use crate::request::{Applied, Asked, asked};
 
 /// After this long a watch that broke is begun again: a person waits, and there are three.
@@ -116,7 +116,7 @@ impl Watches {
         if !seen.listed.contains(Deployment::PLURAL) {
             return Probe::Waiting("the cluster is asked".to_owned());
         }
-        judge(&seen.picture, names, applied, Timestamp::now())
+        judge(&seen.picture, names, applied, Whose::Ours, Timestamp::now())
     }
 }
 

@@ -77,6 +77,7 @@ fn deed(action: &Action) -> Option<(Deed, ObjectId)> {
         KubernetesAction::MakeAuthority { .. }
         | KubernetesAction::Restart { .. }
         | KubernetesAction::EnableAddon { .. }
+        | KubernetesAction::ImportImage { .. }
         | KubernetesAction::Release { .. }
         | KubernetesAction::RemoveRelease { .. }
         | KubernetesAction::NoteCameras { .. }

@@ -51,8 +51,7 @@ pub(crate) fn assignments(profile: &Profile) -> Vec<Assignment<'_>> {
         add("vault".to_owned(), Role::Vault, Vec::new());
     }
     for camera in &profile.cameras {
-        if matches!(camera.source, Source::Test(_)) {
-            let name = format!("camera-{}", camera.name);
+        if let Some(name) = test_camera_of(camera) {
             add(name, Role::TestCamera, vec![camera]);
         }
     }
@@ -84,6 +83,11 @@ pub fn agent_of(profile: &Profile, camera: &Camera) -> String {
         Isolation::Camera => format!("agent-{}", camera.name),
         Isolation::Group => "agent".to_owned(),
     }
+}
+
+/// The service that stands for a camera of ours; others have none.
+pub fn test_camera_of(camera: &Camera) -> Option<String> {
+    matches!(camera.source, Source::Test(_)).then(|| format!("camera-{}", camera.name))
 }
 
 /// A file with its full text.

@@ -18,6 +18,7 @@ mod unit;
 pub use access::{ACCESS, ACME_CERTIFICATE, ACME_ROOTS, access_certificate};
 pub use configuration::{
     RenderedFile, Role, TEST_CAMERA_USER, agent_of, camera_secret, secret_purposes, service_names,
+    test_camera_of,
 };
 pub use layout::{Layout, SecretName};
 pub use secret::{

@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use installer_plan::docker::ImageSource;
 use installer_plan::kubernetes::{
-    Answer, Conflict, FieldChange, Hand, ImageAnswer, KubernetesAction, KubernetesFacts,
-    ObjectFact, Rehearsal, Rehearsals, Values, changed_since, images_to_ask_for, rehearsed,
-    to_rehearse, with_images,
+    Answer, Conflict, FieldChange, Hand, ImageAnswer, ImageWay, KubernetesAction, KubernetesFacts,
+    ObjectFact, RECEIPT_MAX, Rehearsal, Rehearsals, Values, changed_since, images_to_ask_for,
+    rehearsed, to_rehearse, wave_of, with_images, with_receipt,
 };
-use installer_plan::{Action, Condition, Operation, Pending, Plan, show};
+use installer_plan::{Action, Condition, Operation, Pending, Plan, Severity, digest_of, show};
+use installer_render::docker::Component;
 use installer_render::kubernetes::{Kind, ObjectId};
 use installer_spec::Profile;
 
-use crate::kubernetes::{after, bare_cluster, demo, planned};
+use crate::kubernetes::{after, bare_cluster, cluster_profiles, demo, planned};
 use crate::{check_golden, receipt_of};
 
 /// A site in which somebody has changed these objects.
@@ -154,6 +156,46 @@ fn a_plan_holds_only_for_what_it_was_made_for() {
     );
 }
 
+/// A run may end between the two.
+#[test]
+fn who_reads_a_certificate_once_is_restarted_by_the_run_after_the_one_that_made_it() {
+    let mut all = cluster_profiles();
+    let (_, profile) = all.find(|(name, _)| name == "stores").unwrap();
+    let mut facts = drifted(&profile, &[]);
+    let restarted = |facts: &KubernetesFacts| {
+        let steps = planned(&profile, facts).steps.into_iter();
+        let restarts = steps.map(|step| match step.action {
+            Action::Kubernetes(KubernetesAction::Restart { id }) => {
+                (id.name, step.settle.is_some())
+            }
+            action => panic!("{action:?}"),
+        });
+        restarts.collect::<Vec<_>>()
+    };
+    let mut changed = |id: (Kind, &str), time: &str| {
+        let fact = facts.objects.get_mut(&ObjectId::new(id.0, id.1)).unwrap();
+        fact.changed = Some(format!("2026-11-22T04:00:{time}Z"));
+        facts.clone()
+    };
+    changed((Kind::Secret, "mosquitto-tls"), "01");
+    let made = changed((Kind::Deployment, "mosquitto"), "01");
+    assert_eq!(restarted(&made), []);
+    let renewed = changed((Kind::Secret, "mosquitto-tls"), "30");
+    assert_eq!(restarted(&renewed), [("mosquitto".to_owned(), true)]);
+    let plan = planned(&profile, &renewed);
+    assert_eq!(
+        plan.steps[0].id,
+        "Deployment/mosquitto (reads its new certificate)"
+    );
+    // That it is not well may be just because of that.
+    let mut unwell = renewed;
+    let id = ObjectId::new(Kind::Deployment, "mosquitto");
+    unwell.objects.get_mut(&id).unwrap().ready = false;
+    assert_eq!(restarted(&unwell), [("mosquitto".to_owned(), true)]);
+    let done = changed((Kind::Deployment, "mosquitto"), "31");
+    assert_eq!(restarted(&done), []);
+}
+
 #[test]
 fn images_are_asked_for_once() {
     let profile = demo();
@@ -170,6 +212,96 @@ fn images_are_asked_for_once() {
     ]);
     let plan = with_images(first, &answers.collect());
     check_golden("demo", "kubernetes-images.plan.txt", &show(&plan));
+}
+
+/// A cluster of one node that is this machine, or may be.
+fn without_a_registry(way: ImageWay) -> KubernetesFacts {
+    let mut facts = bare_cluster("demo");
+    let own = [Component::Agent, Component::Vault];
+    for (component, image) in &mut facts.images {
+        if !own.contains(component) {
+            continue;
+        }
+        let name = component.name();
+        image.reference = match way {
+            ImageWay::Import { .. } => {
+                format!("docker.io/stakeout/{name}@sha256:{}", digest_of(component))
+            }
+            ImageWay::None { .. } => format!("stakeout/{name}:1.2.3"),
+        };
+        image.wanted = Some(image.reference.clone());
+        image.source = Some(ImageSource::Folder {
+            path: "/opt/stakeout/images".into(),
+            platform: "linux/amd64".into(),
+        });
+    }
+    facts.image_way = Some(way);
+    facts
+}
+
+fn import() -> ImageWay {
+    ImageWay::Import {
+        node: "node-1".into(),
+        command: ["k3s", "ctr"].map(str::to_owned).to_vec(),
+        signs: vec!["node `node-1` is the only one".into()],
+        held: BTreeSet::new(),
+    }
+}
+
+#[test]
+fn images_come_into_the_only_node_without_a_registry() {
+    let profile = demo();
+    let facts = without_a_registry(import());
+    let plan = planned(&profile, &facts);
+    check_golden("demo", "kubernetes-import.plan.txt", &show(&plan));
+    let json = serde_json::to_value(&plan.steps[0].action).unwrap()["kubernetes"].take();
+    assert_eq!(json["do"], "import-image", "{json}");
+    assert_eq!(json["command"], serde_json::json!(["k3s", "ctr"]));
+    // What the node has is left alone.
+    let mut done = after(&plan, &facts);
+    assert!(planned(&profile, &done).is_empty());
+    // One that it has lost comes again, and nothing else does.
+    let Some(ImageWay::Import { held, .. }) = &mut done.image_way else {
+        panic!("{:?}", done.image_way);
+    };
+    held.retain(|reference| reference.contains("vault"));
+    let again = planned(&profile, &done);
+    let steps: Vec<_> = again.steps.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(steps, ["image of agent on node node-1"]);
+    // One that no folder has cannot be brought: a way back that leads too far.
+    let agent = done.images.get_mut(&Component::Agent).unwrap();
+    agent.reference = agent.reference.replace("sha256:", "sha256:0");
+    let plan = planned(&profile, &done);
+    let ids: Vec<_> = plan
+        .findings
+        .iter()
+        .map(|found| found.id.as_str())
+        .collect();
+    assert!(ids.contains(&"image-missing"), "{ids:?}");
+}
+
+#[test]
+fn a_receipt_that_no_secret_holds_is_told_before_anything_is_written() {
+    let profile = demo();
+    let facts = bare_cluster(&profile.site);
+    let small = with_receipt(planned(&profile, &facts), RECEIPT_MAX, 10_000);
+    assert_eq!(small, planned(&profile, &facts));
+    let large = with_receipt(small, 2 * RECEIPT_MAX, 20_000);
+    let found = &large.findings.last().unwrap();
+    assert_eq!(
+        (found.id.as_str(), found.severity),
+        ("receipt-size", Severity::Error)
+    );
+    assert!(found.message.contains("20000 cameras"), "{found:?}");
+    assert!(found.help.contains("at most 9000 cameras"), "{found:?}");
+}
+
+#[test]
+fn where_images_cannot_come_without_a_registry_it_is_said_why() {
+    let reason = "the cluster has 3 nodes, and each of them needs them".to_owned();
+    let facts = without_a_registry(ImageWay::None { reason });
+    let plan = planned(&demo(), &facts);
+    check_golden("demo", "kubernetes-no-way.plan.txt", &show(&plan));
 }
 
 #[test]
@@ -193,6 +325,16 @@ fn new_images_reach_agents_in_waves() {
     }
     let plan = planned(&profile, &newer);
     check_golden("demo", "kubernetes-upgrade.plan.txt", &show(&plan));
+    let wave = |id: &str| {
+        let step = plan.steps.iter().position(|step| step.id == id).unwrap();
+        wave_of(&plan, step).map(|wave| (wave.number, wave.of, wave.cameras))
+    };
+    assert_eq!(wave("Deployment/vault"), None);
+    let first = Some((1, 3, BTreeSet::from(["c0".to_owned()])));
+    assert_eq!(wave("Deployment/camera-c0"), first);
+    assert_eq!(wave("Deployment/agent-c0"), first);
+    let last = plan.steps.last().unwrap();
+    assert_eq!(wave(&last.id).map(|(number, ..)| number), Some(3));
     let done = after(&plan, &newer);
     assert!(planned(&profile, &done).is_empty());
 

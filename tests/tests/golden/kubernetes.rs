@@ -6,9 +6,9 @@ use camino::Utf8Path;
 use installer_plan::docker::{ImageFact, ImageStanding, Ownership};
 use installer_plan::host::Level;
 use installer_plan::kubernetes::{
-    AddonFacts, Cluster, DIGEST_LABEL, KubernetesAction, KubernetesFacts, NodeFact, ObjectFact,
-    ReleaseFact, Room, Signs, StorageClassFact, Ways, applied_digest, namespace, objects, plan,
-    plan_uninstall,
+    AddonFacts, Cluster, DIGEST_LABEL, ImageWay, KubernetesAction, KubernetesFacts, NodeFact,
+    ObjectFact, ReleaseFact, Room, Signs, StorageClassFact, Ways, applied_digest, namespace,
+    objects, plan, plan_uninstall,
 };
 use installer_plan::{
     AccessFacts, Action, CertificateFact, CertificateFacts, Condition, OwnCertificate, Plan,
@@ -100,6 +100,7 @@ pub(crate) fn bare_cluster(site: &str) -> KubernetesFacts {
         addons: AddonFacts::default(),
         certificates: CertificateFacts::default(),
         images: Component::ALL.into_iter().map(image).collect(),
+        image_way: None,
         receipt: None,
         rotate: BTreeSet::new(),
         cameras: BTreeMap::new(),
@@ -128,6 +129,7 @@ pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
             ending: false,
             storage_bytes: None,
             ready: id.kind == Kind::Deployment,
+            changed: None,
         };
         objects.insert(id, fact);
     };
@@ -200,6 +202,11 @@ pub(crate) fn after(plan: &Plan, before: &KubernetesFacts) -> KubernetesFacts {
             KubernetesAction::EnableAddon { .. } => {
                 if let Some(Condition::Addon { brings, .. }) = &step.settle {
                     facts.bring(brings);
+                }
+            }
+            KubernetesAction::ImportImage { reference, .. } => {
+                if let Some(ImageWay::Import { held, .. }) = &mut facts.image_way {
+                    held.insert(reference.clone());
                 }
             }
             KubernetesAction::Restart { .. }

@@ -191,11 +191,7 @@ impl Load {
             }
             Engine::Containerd => None,
         };
-        let containerd = Containerd {
-            address: self.host.as_deref().map(Utf8PathBuf::from),
-            namespace: self.namespace.clone(),
-            program: "ctr".into(),
-        };
+        let containerd = Containerd::at(self.host.as_deref(), &self.namespace);
         let mut loaded = Vec::new();
         for image in OwnImage::ALL {
             let id = match &docker {
@@ -231,9 +227,10 @@ fn load_error(error: &LoadError) -> CommandError {
     let exit = match error {
         LoadError::Archive(_) => Exit::Usage,
         LoadError::Other { .. } => Exit::CheckFailed,
-        LoadError::Engine { .. } | LoadError::Start { .. } | LoadError::Containerd { .. } => {
-            Exit::Internal
-        }
+        LoadError::Engine { .. }
+        | LoadError::Start { .. }
+        | LoadError::Unreadable { .. }
+        | LoadError::Containerd { .. } => Exit::Internal,
     };
     CommandError::from_error(exit, error)
 }

@@ -205,7 +205,7 @@ async fn change(
         Err(error) => {
             progress.finish();
             world.end().await;
-            let failed = cluster::after_wave(&plan, error.into());
+            let failed = cluster::after_wave(&plan, error);
             return Err(match (&survey.from, site.target.other()) {
                 (Some(_), Some(other)) => failed.hint(format!(
                     "or go back to {}: `stakeout install --target {}`",

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Login, Registry, RegistryError};
 use crate::Platform;
 use crate::catalogue::{Entry, FoundPins, Origin};
-use crate::oci::{Descriptor, PlatformFields};
+use crate::oci::{Descriptor, PlatformFields, label_of};
 
 /// Either kind of manifest: a list has `manifests`, an image has `config`.
 #[derive(Deserialize)]
@@ -19,15 +19,6 @@ struct Either {
 
 /// A label of an image, of whichever platform is listed first; `image` is `HOST/REPOSITORY@DIGEST`.
 pub async fn label(image: &str, name: &str) -> Result<Option<String>, RegistryError> {
-    #[derive(Deserialize, Default)]
-    #[serde(default, rename_all = "PascalCase")]
-    struct Run {
-        labels: Option<BTreeMap<String, String>>,
-    }
-    #[derive(Deserialize)]
-    struct Config {
-        config: Option<Run>,
-    }
     let (repository, reference) =
         super::parts(image).ok_or_else(|| RegistryError::Name(image.to_owned()))?;
     let registry = Registry::new(repository, None)?;
@@ -43,9 +34,7 @@ pub async fn label(image: &str, name: &str) -> Result<Option<String>, RegistryEr
         return Err(registry.unreadable(&what, "it has no configuration".to_owned()));
     };
     let bytes = registry.blob(&config.digest).await?;
-    let config: Config = serde_json::from_slice(&bytes).map_err(unreadable)?;
-    let mut labels = config.config.unwrap_or_default().labels.unwrap_or_default();
-    Ok(labels.remove(name))
+    label_of(&bytes, name).map_err(unreadable)
 }
 
 /// Asks the registry of a third party's image for its digests; `None` for ours.

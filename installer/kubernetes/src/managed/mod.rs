@@ -88,6 +88,22 @@ pub(crate) fn dated(conflicts: &mut [Conflict], object: &Value) {
     }
 }
 
+/// When anybody has changed last what is below this path of fields; nothing where nobody has said
+/// when.
+pub(crate) fn changed<'a>(object: &'a Value, path: &[&str]) -> Option<&'a str> {
+    let has = |entry: &Entry<'_>| {
+        let mut fields = Some(entry.fields);
+        for name in path {
+            fields = fields
+                .and_then(|fields| fields.get(&format!("f:{name}")))
+                .and_then(Value::as_object);
+        }
+        fields.is_some()
+    };
+    let times = entries(object).filter(has).map(|entry| entry.time);
+    times.max().filter(|time| !time.is_empty())
+}
+
 /// Other managers and the fields that they have set, in words.
 pub(crate) fn shared(object: &Value, manager: &str) -> Vec<String> {
     entries(object)

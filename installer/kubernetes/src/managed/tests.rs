@@ -244,3 +244,21 @@ fn who_has_a_key_is_told() {
         ]
     );
 }
+
+#[test]
+fn who_changed_last_what_pods_are_made_from_says_when() {
+    let template = json!({ "f:spec": { "f:template": { "f:spec": {} } } });
+    let mut object = live(json!({ "metadata": {} }), &template);
+    let path = ["spec", "template"];
+    assert_eq!(changed(&object, &path), Some("2026-11-21T17:00:00Z"));
+    other(
+        &mut object,
+        "kubectl",
+        "scale",
+        &json!({ "f:spec": { "f:replicas": {} } }),
+    );
+    assert_eq!(changed(&object, &path), Some("2026-11-21T17:00:00Z"));
+    other(&mut object, "kubectl-rollout", "", &template);
+    assert_eq!(changed(&object, &path), Some("2026-11-21T18:00:00Z"));
+    assert_eq!(changed(&object, &["data"]), None);
+}

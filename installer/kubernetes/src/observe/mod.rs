@@ -20,7 +20,7 @@ use installer_plan::kubernetes::{
     AUTHORITY, AddonFacts, Cluster, FIELD_MANAGER, KubernetesFacts, ObjectFact, RECEIPT, TRUST,
     applied_digest, certificate_secret, further_names, units,
 };
-use installer_render::docker::Component;
+use installer_render::docker::{Component, reads_once};
 use installer_render::kubernetes::{Kind, ObjectId};
 use installer_render::{Layout, SecretName};
 use installer_spec::Profile;
@@ -32,7 +32,7 @@ use crate::cluster::read_cluster;
 use crate::connect::Connection;
 use crate::error::KubernetesError;
 use crate::list::{Labelled, each_item};
-use crate::managed::{applied, has_applied, shared};
+use crate::managed::{applied, changed, has_applied, shared};
 use crate::readiness::{Deployment, State, rollout};
 use crate::receipt;
 use crate::release;
@@ -148,6 +148,7 @@ pub async fn observe(
         secrets,
         missing_logins,
         images: wanted.images.clone(),
+        image_way: None,
         cameras: site
             .receipt
             .as_ref()
@@ -445,6 +446,7 @@ impl<'a> Site<'a> {
                 .and_then(Value::as_i64)
                 .unwrap_or_default(),
             ending: labelled.metadata.deletion_timestamp.is_some(),
+            changed: changed_at(kind, &labelled.metadata.name, object).map(str::to_owned),
             uid: labelled.metadata.uid,
             storage_bytes: object
                 .pointer("/spec/resources/requests/storage")
@@ -489,6 +491,15 @@ impl<'a> Site<'a> {
                 _ => {}
             }
         }
+    }
+}
+
+/// When a certificate was written, or what the pods of who reads one once are made from.
+fn changed_at<'a>(kind: Kind, name: &str, object: &'a Value) -> Option<&'a str> {
+    match kind {
+        Kind::Secret if service_of(name).is_some() => changed(object, &["data"]),
+        Kind::Deployment if !reads_once(name).is_empty() => changed(object, &["spec", "template"]),
+        _ => None,
     }
 }
 

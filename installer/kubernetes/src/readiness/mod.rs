@@ -28,8 +28,13 @@ const UNSCHEDULABLE: Duration = Duration::from_secs(15);
 /// being made for so long, such as a quota or a webhook, has to be looked at by a person.
 const REFUSED: Duration = Duration::from_secs(30);
 
-/// This many ends in a row, and the pauses between are minutes: waiting longer does not help.
-const RESTARTS_MAX: i64 = 5;
+/// The kubelet pauses for 0, 10, 20, 40 … seconds between ends: whoever ends for the fourth time has
+/// had half a minute for what it needs to come up.
+const RESTARTS_MAX: i64 = 3;
+
+/// Charts of others let their parts end until what they need is there; after so many, pauses are
+/// minutes.
+const RESTARTS_MAX_OF_OTHERS: i64 = 5;
 
 /// Names of each group that are shown.
 const NAMED: usize = 3;
@@ -44,6 +49,22 @@ pub(crate) struct Picture {
     pub(crate) deployments: BTreeMap<String, Deployment>,
     pub(crate) sets: BTreeMap<String, ReplicaSet>,
     pub(crate) pods: BTreeMap<String, Pod>,
+}
+
+/// Who has made what is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Ours,
+    Others,
+}
+
+impl Whose {
+    fn restarts_max(self) -> i64 {
+        match self {
+            Self::Ours => RESTARTS_MAX,
+            Self::Others => RESTARTS_MAX_OF_OTHERS,
+        }
+    }
 }
 
 /// How far one Deployment is.
@@ -144,7 +165,7 @@ fn refused(deployment: &Deployment, now: Timestamp) -> Option<State> {
 }
 
 /// What a pod of the newest version says of itself, where it is not well.
-pub(crate) fn trouble(pod: &Pod, now: Timestamp) -> Option<State> {
+pub(crate) fn trouble(pod: &Pod, whose: Whose, now: Timestamp) -> Option<State> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
@@ -165,7 +186,7 @@ pub(crate) fn trouble(pod: &Pod, now: Timestamp) -> Option<State> {
         .chain(&status.container_statuses);
     let mut worst = None;
     for container in containers {
-        let Some(state) = unwell(container) else {
+        let Some(state) = unwell(container, whose) else {
             continue;
         };
         worst = match worst {
@@ -177,7 +198,7 @@ pub(crate) fn trouble(pod: &Pod, now: Timestamp) -> Option<State> {
 }
 
 /// What is wrong with one container.
-fn unwell(container: &ContainerStatus) -> Option<State> {
+fn unwell(container: &ContainerStatus, whose: Whose) -> Option<State> {
     const LOOP: &str = "CrashLoopBackOff";
     let (now, before) = (&container.state, &container.last_state);
     let failed = |ended: &&Terminated| ended.exit_code != 0;
@@ -186,7 +207,7 @@ fn unwell(container: &ContainerStatus) -> Option<State> {
         let just = now.terminated.as_ref().filter(failed);
         let ended = just.or(before.terminated.as_ref().filter(failed))?;
         let reason = Reason::new(LOOP, &ended.words());
-        let hopeless = just.is_some() && container.restart_count >= RESTARTS_MAX;
+        let hopeless = just.is_some() && container.restart_count >= whose.restarts_max();
         return match (container.ready, hopeless) {
             (true, _) => None,
             (false, true) => Some(State::Failed(reason)),
@@ -199,7 +220,7 @@ fn unwell(container: &ContainerStatus) -> Option<State> {
         LOOP => {
             let ended = before.terminated.as_ref().map(Terminated::words);
             let reason = Reason::new(LOOP, &ended.unwrap_or_default());
-            Some(if container.restart_count >= RESTARTS_MAX {
+            Some(if container.restart_count >= whose.restarts_max() {
                 State::Failed(reason)
             } else {
                 State::Waiting(reason)
@@ -281,6 +302,7 @@ fn state_of(
     owned: &Owned<'_>,
     name: &str,
     applied: Option<&Applied>,
+    whose: Whose,
     now: Timestamp,
 ) -> State {
     let Some(deployment) = picture.deployments.get(name) else {
@@ -304,7 +326,7 @@ fn state_of(
     // Other workloads than Deployments own their pods themselves.
     let owner = newest.map_or(&deployment.metadata, |set| &set.metadata);
     let pods = owned.pods_of(owner).iter();
-    pods.filter_map(|pod| trouble(pod, now))
+    pods.filter_map(|pod| trouble(pod, whose, now))
         .min()
         .unwrap_or(state)
 }
@@ -323,6 +345,7 @@ pub(crate) fn judge(
     picture: &Picture,
     names: &BTreeSet<String>,
     applied: &HashMap<String, Applied>,
+    whose: Whose,
     now: Timestamp,
 ) -> Probe {
     let owned = Owned::new(picture);
@@ -331,7 +354,7 @@ pub(crate) fn judge(
     // By how bad it is, then by what it is.
     let mut groups: BTreeMap<(bool, String), (String, Vec<&str>)> = BTreeMap::new();
     for name in names {
-        let state = state_of(picture, &owned, name, applied.get(name), now);
+        let state = state_of(picture, &owned, name, applied.get(name), whose, now);
         let (helps, reason) = match state {
             State::Ready => {
                 ready += 1;

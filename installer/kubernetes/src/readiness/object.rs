@@ -178,8 +178,11 @@ pub(crate) struct Terminated {
 
 impl Terminated {
     pub(crate) fn words(&self) -> String {
-        let (code, reason, message) = (self.exit_code, &self.reason, &self.message);
-        format!("it ends with code {code} ({reason}) {message}")
+        let (code, reason) = (self.exit_code, &self.reason);
+        // Where it leaves no message, that is the end of what it has written; the last line says why.
+        let lines = self.message.lines().map(str::trim);
+        let last = lines.rev().find(|line| !line.is_empty()).unwrap_or("");
+        format!("it ends with code {code} ({reason}) {last}")
     }
 }
 

@@ -87,7 +87,7 @@ fn site(statuses: &[Value]) -> (Picture, BTreeSet<String>) {
 
 fn judged(statuses: &[Value]) -> Probe {
     let (picture, names) = site(statuses);
-    judge(&picture, &names, &HashMap::new(), now())
+    judge(&picture, &names, &HashMap::new(), Whose::Ours, now())
 }
 
 #[test]
@@ -168,8 +168,12 @@ fn only_what_waiting_cannot_help_has_failed() {
     let few = judged(&[waits("CrashLoopBackOff", "", 2)]);
     let text = "0 of 1 ready; 1 CrashLoopBackOff (a): it ends with code 1 (Error)";
     assert_eq!(few, Probe::Waiting(text.to_owned()));
-    let many = judged(&[waits("CrashLoopBackOff", "", 5), json!({})]);
+    let many = judged(&[waits("CrashLoopBackOff", "", 3), json!({})]);
     assert!(matches!(many, Probe::Failed(line) if line.contains("CrashLoopBackOff (a)")));
+    // Those of others are given longer.
+    let (picture, names) = site(&[waits("CrashLoopBackOff", "", 3)]);
+    let probe = judge(&picture, &names, &HashMap::new(), Whose::Others, now());
+    assert_eq!(probe, Probe::Waiting(text.to_owned()));
     assert!(matches!(
         judged(&[waits("InvalidImageName", "", 0)]),
         Probe::Failed(_)
@@ -178,6 +182,21 @@ fn only_what_waiting_cannot_help_has_failed() {
         judged(&[waits("ContainerCreating", "", 0)]),
         Probe::Waiting(_)
     ));
+}
+
+#[test]
+fn the_last_line_that_it_has_written_says_why_it_ends() {
+    let mut status = waits(
+        "CrashLoopBackOff",
+        "back-off 40s restarting failed container",
+        3,
+    );
+    let ended = &mut status["containerStatuses"][0]["lastState"]["terminated"];
+    ended["exitCode"] = json!(2);
+    ended["message"] = json!("starting\nerror: unknown key `frames`\n\n");
+    let text = "0 of 1 ready; 1 CrashLoopBackOff (a): it ends with code 2 (Error) error: unknown key \
+                `frames`";
+    assert_eq!(judged(&[status]), Probe::Failed(text.to_owned()));
 }
 
 #[test]
@@ -219,7 +238,7 @@ fn a_long_message_keeps_its_beginning_and_its_end() {
 fn a_pod_of_the_version_before_is_not_asked() {
     let (mut picture, names) = site(&[waits("CrashLoopBackOff", "", 9)]);
     picture.sets.insert("r-a".to_owned(), set("r-a", "a", "1"));
-    let probe = judge(&picture, &names, &HashMap::new(), now());
+    let probe = judge(&picture, &names, &HashMap::new(), Whose::Ours, now());
     assert_eq!(
         probe,
         Probe::Waiting("0 of 1 ready; 1 starting (a)".to_owned())
@@ -256,7 +275,7 @@ fn pods_that_may_not_be_made_are_waited_for_only_so_long() {
     let names = BTreeSet::from(["a".to_owned()]);
     let after = |seconds| {
         let then = now() + jiff::SignedDuration::from_secs(seconds);
-        judge(&picture, &names, &HashMap::new(), then)
+        judge(&picture, &names, &HashMap::new(), Whose::Ours, then)
     };
     assert!(matches!(after(20), Probe::Waiting(_)), "{:?}", after(20));
     let Probe::Failed(told) = after(40) else {
@@ -311,7 +330,7 @@ fn pods_of_the_newest_template_count_before_their_controller_has_counted_them() 
             ending: None,
         };
         let applied = HashMap::from([("a".to_owned(), applied)]);
-        judge(&picture, &names, &applied, now())
+        judge(&picture, &names, &applied, Whose::Ours, now())
     };
     let is_met = |picture| probe(picture, 2) == Probe::Met;
     assert!(is_met(made("new", &ready)));

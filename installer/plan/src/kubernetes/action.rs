@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use camino::Utf8PathBuf;
+use installer_render::docker::Component;
 use installer_render::kubernetes::{Kind, Object, ObjectId, Release};
 use installer_render::{SecretName, SecretOrigin};
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,15 @@ pub enum KubernetesAction {
     },
     /// Runs the command that turns an addon of the cluster on.
     EnableAddon { name: String, command: Vec<String> },
+    /// The containerd of the only node takes an image of a release in a folder, by its client.
+    ImportImage {
+        /// As pods name it.
+        reference: String,
+        component: Component,
+        folder: Utf8PathBuf,
+        platform: String,
+        command: Vec<String>,
+    },
     /// Helm installs or changes a release, after its logins lie in its namespace.
     Release {
         release: Release,

@@ -118,7 +118,8 @@ pub(super) fn findings(
                 format!("image `{reference}` may be anything, as you insist"),
                 "the cluster's rule that images are named by digest is left out",
             ),
-            ImageStanding::Pinned if !reference.contains('@') => say(
+            // Where there might have been a way without a registry, it is said why there is none.
+            ImageStanding::Pinned if !reference.contains('@') && facts.image_way.is_none() => say(
                 Severity::Error,
                 "image-missing",
                 format!(

@@ -39,6 +39,9 @@ pub struct KubernetesFacts {
     #[serde(default)]
     pub access: AccessFacts,
     pub images: BTreeMap<Component, ImageFact>,
+    /// How our own images come to the nodes; absent where they come from a registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_way: Option<ImageWay>,
     pub receipt: Option<Receipt>,
     /// Secrets that the owner wants anew, by purpose.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -52,6 +55,24 @@ pub struct KubernetesFacts {
     pub releases: BTreeMap<String, ReleaseFact>,
     #[serde(default)]
     pub addons: AddonFacts,
+}
+
+/// How images come to nodes without a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageWay {
+    /// The only node is this machine, and its containerd takes them.
+    Import {
+        node: String,
+        /// Its client.
+        command: Vec<String>,
+        /// Why that is believed.
+        signs: Vec<String>,
+        /// Names by digest of what it has.
+        held: BTreeSet<String>,
+    },
+    /// Not at all, and why.
+    None { reason: String },
 }
 
 /// A chart that can be installed.
@@ -168,6 +189,11 @@ pub struct ObjectFact {
     /// Of a Deployment: it is as ready as it is meant to be.
     #[serde(default)]
     pub ready: bool,
+    /// When its content was changed last, or of a Deployment what its pods are made from, whoever did
+    /// it: RFC 3339 by the cluster's clock, in whole seconds. Known of certificates, and of those who
+    /// read them once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<String>,
     /// Of a Deployment: what its first container is told to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

@@ -41,6 +41,10 @@ pub struct Flavour {
     pub storage: String,
     /// How images come to nodes without a registry.
     pub images: String,
+    /// The client of its nodes' containerd, with all options that it needs; absent where nodes are
+    /// never the machine that we run on.
+    #[serde(default)]
+    pub import: Option<Vec<String>>,
     /// How its load balancers are spoken to; absent where it comes without any.
     #[serde(default)]
     pub load_balancer: Option<LoadBalancer>,
@@ -170,6 +174,18 @@ pub fn judge(signs: &Signs) -> Option<(&'static Flavour, Judgement)> {
         signs: words,
     };
     Some((flavour, judgement))
+}
+
+/// The client of the containerd of a node of such a cluster, on that node; else why there is none.
+pub fn importer(signs: &Signs) -> Result<Vec<String>, String> {
+    const PLAIN: [&str; 3] = ["ctr", "--namespace", "k8s.io"];
+    match judge(signs) {
+        None => Ok(PLAIN.map(str::to_owned).to_vec()),
+        Some((flavour, _)) => flavour.import.clone().ok_or_else(|| {
+            let (title, images) = (&flavour.title, &flavour.images);
+            format!("a node of {title} is no machine that this runs on; its way is {images}")
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::entrance::{Choice, choose};
 use super::seen::seen_of;
 use super::{
     AUTHORITY, Conflicts, KubernetesAction, KubernetesFacts, SecretSource, TRUST, addon,
-    applied_digest, capacity, certificate_secret, checks, namespace, release, volume,
+    applied_digest, capacity, certificate_secret, checks, import, namespace, release, volume,
 };
 use crate::certificate::{What, brings_own, due};
 use crate::check::Finding;
@@ -56,6 +56,7 @@ pub fn plan(
     findings.extend(capacity::findings(profile, facts, &site));
     findings.extend(release::findings(facts, &site.releases));
     findings.extend(addon::findings(facts, &addons));
+    findings.extend(import::findings(facts, &site.workloads));
 
     let mut draft = Draft {
         profile,
@@ -68,6 +69,7 @@ pub fn plan(
         renewed: BTreeSet::new(),
     };
     draft.addons(addons);
+    draft.imports(&site.workloads);
     for rendered in site.objects {
         draft.object(rendered);
     }
@@ -422,10 +424,17 @@ impl Draft<'_> {
         let (agents, others): (Vec<_>, Vec<_>) = others
             .into_iter()
             .partition(|one| in_waves && is_there(one));
+        let turns: BTreeSet<_> = agents.iter().map(|agent| agent.service.as_str()).collect();
+        let agent_of = self.agents_of_test_cameras();
+        let has_turn = |one: &Workload| {
+            let agent = agent_of.get(&one.service);
+            agent.is_some_and(|agent| turns.contains(agent.as_str()))
+        };
+        let (cameras, others): (Vec<_>, Vec<_>) = others.into_iter().partition(has_turn);
         self.note_cameras(&agents);
         self.together(stores);
         self.together(others);
-        self.waves(agents);
+        self.waves(agents, cameras);
     }
 
     /// These, and then a wait until all of them are ready.
@@ -453,21 +462,26 @@ impl Draft<'_> {
         fact.is_some_and(|fact| fact.applied.as_ref() == Some(&wanted) && !fact.ending)
     }
 
+    /// Whether its pods have read a certificate that is no longer in force: this run makes another one,
+    /// or one that ended early did.
+    fn has_read_another(&self, workload: &Workload) -> bool {
+        let changed = |id: &ObjectId| self.facts.objects.get(id)?.changed.as_ref();
+        reads_once(&workload.service).iter().any(|service| {
+            let secret = ObjectId::new(Kind::Secret, certificate_secret(service));
+            let times = changed(&secret).zip(changed(&workload.object.id));
+            self.renewed.contains(*service) || times.is_some_and(|(made, read)| made > read)
+        })
+    }
+
     /// Returns whether there is something to wait for.
     fn workload(&mut self, workload: Workload) -> bool {
         let before = self.unchanged;
         let change = self.compare(&workload.object);
         let fact = self.facts.objects.get(&workload.object.id);
-        let mut renewed = reads_once(&workload.service).iter();
-        let stale = renewed.any(|one| self.renewed.contains(*one));
+        let stale = self.has_read_another(&workload);
         let id = workload.object.id.to_string();
         let (change, id) = match change {
             Some(change) => (change, id),
-            // It was applied and is not well yet: a run that ended early, or one to be waited for.
-            None if self.unchanged > before && fact.is_some_and(|fact| !fact.ready) => {
-                self.unchanged = before;
-                (Change::Change, format!("{id} (not ready yet)"))
-            }
             None if self.unchanged > before && stale => {
                 self.unchanged = before;
                 let action = KubernetesAction::Restart {
@@ -476,6 +490,11 @@ impl Draft<'_> {
                 let id = format!("{id} (reads its new certificate)");
                 self.push(Change::Change, id, action);
                 return true;
+            }
+            // It was applied and is not well yet: a run that ended early, or one to be waited for.
+            None if self.unchanged > before && fact.is_some_and(|fact| !fact.ready) => {
+                self.unchanged = before;
+                (Change::Change, format!("{id} (not ready yet)"))
             }
             None => return false,
         };

@@ -9,8 +9,10 @@ mod entrance;
 mod facts;
 mod flavour;
 mod images;
+mod import;
 mod install;
 mod quantity;
+mod receipt;
 mod rehearsal;
 mod release;
 mod rights;
@@ -24,20 +26,22 @@ pub use addon::{AddonFacts, AddonMarket, Brings, Offer};
 pub use conflict::{Answer, Conflict, Conflicts};
 pub use entrance::entrance;
 pub use facts::{
-    ChartFact, Cluster, GatewayFact, IngressClassFact, KubernetesFacts, NodeFact, ObjectFact,
-    ReleaseFact, Room, StorageClassFact, Ways,
+    ChartFact, Cluster, GatewayFact, ImageWay, IngressClassFact, KubernetesFacts, NodeFact,
+    ObjectFact, ReleaseFact, Room, StorageClassFact, Ways,
 };
 #[cfg(test)]
 use flavour::flavours;
-pub use flavour::{Flavour, Judgement, Signs, judge, telling_labels};
+pub use flavour::{Flavour, Judgement, Signs, importer, judge, telling_labels};
 pub use images::{ImageAnswer, images_to_ask_for, with_images};
 pub use install::{further_names, names, objects, plan, releases};
 pub use quantity::{milli, units};
+pub use receipt::with_receipt;
 pub use rehearsal::{FieldChange, Hand, Rehearsal, Rehearsals, Values, rehearsed, to_rehearse};
 pub use release::DIGEST_LABEL;
 pub use rights::{Right, installer_rights, minimal_roles, workload_accounts, workload_rights};
 pub use seen::changed_since;
 pub use uninstall::plan_uninstall;
+pub use waves::{Wave, wave_of};
 
 pub use installer_render::kubernetes::{TRUST, certificate_secret};
 
@@ -53,6 +57,9 @@ pub const FIELD_MANAGER: &str = "stakeout";
 /// Secret that holds the receipt, gzipped, under [`RECEIPT_KEY`].
 pub const RECEIPT: &str = "stakeout-receipt";
 pub const RECEIPT_KEY: &str = "receipt.json.gz";
+/// What a receipt may take: a Secret holds one mebibyte, and while steps are ticked off it packs a
+/// little worse than before the first.
+pub const RECEIPT_MAX: usize = (1 << 20) - (1 << 16);
 /// The Lease that one run at a time holds.
 pub const LEASE: &str = "stakeout-run";
 /// Secret of the site's own authority, which nothing mounts.

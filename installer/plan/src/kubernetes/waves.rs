@@ -2,17 +2,68 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use installer_render::agent_of;
 use installer_render::docker::Component;
 use installer_render::kubernetes::Workload;
+use installer_render::{agent_of, test_camera_of};
 use installer_spec::{Profile, When};
 
 use super::install::Draft;
 use super::{KubernetesAction, Watched};
-use crate::plan::{Change, Condition};
+use crate::plan::{Action, Change, Condition, Plan};
 
 /// A camera that is slow to be connected to again, and its first file.
 const RECORD_SECONDS: u64 = 300;
+
+/// One wave of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wave {
+    /// From 1.
+    pub number: usize,
+    pub of: usize,
+    /// What its agents record.
+    pub cameras: BTreeSet<String>,
+}
+
+/// The wave that a step belongs to; nothing for what comes before the first.
+pub fn wave_of(plan: &Plan, step: usize) -> Option<Wave> {
+    let mut watched: BTreeMap<&str, &Watched> = BTreeMap::new();
+    let mut waves = Vec::new();
+    for (index, step) in plan.steps.iter().enumerate() {
+        match &step.action {
+            Action::Kubernetes(KubernetesAction::NoteCameras { agents }) => {
+                watched.extend(agents.iter().map(|(agent, of_it)| (agent.as_str(), of_it)));
+            }
+            Action::Kubernetes(KubernetesAction::AwaitCameras { agents, unproven }) => {
+                watched.extend(
+                    unproven
+                        .iter()
+                        .map(|(agent, of_it)| (agent.as_str(), of_it)),
+                );
+                waves.push((index, agents.iter().chain(unproven.keys())));
+            }
+            _ => {}
+        }
+    }
+    let of = waves.len();
+    let mut waves = waves.into_iter().enumerate();
+    let (index, (end, agents)) = waves.find(|(_, (end, _))| *end >= step)?;
+    let agents: BTreeSet<_> = agents.map(String::as_str).collect();
+    let waits_for = plan
+        .steps
+        .get(step..=end)?
+        .iter()
+        .find_map(|step| step.settle.as_ref());
+    let is_of_it = match waits_for? {
+        Condition::RolledOut { names, .. } => names.iter().any(|name| agents.contains(&**name)),
+        condition => matches!(condition, Condition::Recording { .. }),
+    };
+    let cameras = agents.iter().filter_map(|agent| watched.get(agent));
+    is_of_it.then(|| Wave {
+        number: index + 1,
+        of,
+        cameras: cameras.flat_map(|of_it| of_it.cameras.clone()).collect(),
+    })
+}
 
 impl Watched {
     /// The cameras of a service, as the profile has them.
@@ -110,7 +161,36 @@ impl Draft<'_> {
         }
     }
 
-    pub(super) fn waves(&mut self, agents: Vec<Workload>) {
+    /// The agent that records each test camera: they share an image, and so a turn.
+    pub(super) fn agents_of_test_cameras(&self) -> BTreeMap<String, String> {
+        let cameras = self.profile.cameras.iter();
+        let pairs = cameras
+            .filter_map(|camera| Some((test_camera_of(camera)?, agent_of(self.profile, camera))));
+        pairs.collect()
+    }
+
+    /// The test cameras of these agents, and then the agents.
+    fn with_cameras(
+        &mut self,
+        agents: Vec<Workload>,
+        cameras: &mut BTreeMap<String, Vec<Workload>>,
+    ) {
+        let mut all = Vec::new();
+        for agent in &agents {
+            all.extend(cameras.remove(&agent.service).unwrap_or_default());
+        }
+        all.extend(agents);
+        self.together(all);
+    }
+
+    pub(super) fn waves(&mut self, agents: Vec<Workload>, test_cameras: Vec<Workload>) {
+        let agent_of = self.agents_of_test_cameras();
+        let mut cameras: BTreeMap<String, Vec<Workload>> = BTreeMap::new();
+        for camera in test_cameras {
+            if let Some(agent) = agent_of.get(&camera.service) {
+                cameras.entry(agent.clone()).or_default().push(camera);
+            }
+        }
         // A run that did not end has brought these; whether they record, nobody has seen.
         let (brought, mut old): (Vec<_>, Vec<_>) = agents
             .into_iter()
@@ -120,7 +200,7 @@ impl Draft<'_> {
         } else {
             BTreeMap::new()
         };
-        self.together(brought);
+        self.with_cameras(brought, &mut cameras);
         // What may be broken is mended first.
         old.sort_by_key(|agent| !self.is_doubtful(agent));
         let mut sizes = sizes(old.len());
@@ -134,7 +214,7 @@ impl Draft<'_> {
             let mut unproven = std::mem::take(&mut unproven);
             let doubtful: Vec<_> = wave.iter().filter(|one| self.is_doubtful(one)).collect();
             unproven.extend(self.watched(&doubtful));
-            self.together(wave);
+            self.with_cameras(wave, &mut cameras);
             let awaited: BTreeSet<_> = agents.iter().chain(unproven.keys()).cloned().collect();
             let id = format!(
                 "wave {} of {of}: the cameras of {} record again",
