@@ -146,7 +146,9 @@ impl Shut {
                 "selector": "stakeout.role == 'test-camera'",
             },
         }));
-        let found = self.finds("agent-gate does not reach camera-gate:8554, and should; look at GlobalNetworkPolicy");
+        let found = self.finds(
+            "agent-gate does not reach camera-gate:8554, and should; look at GlobalNetworkPolicy",
+        );
         assert_eq!(found.stdout.matches("FAIL").count(), 1, "{found:#?}");
         assert!(found.stdout.contains("no-cameras"), "{found:#?}");
         let what = "globalnetworkpolicies.crd.projectcalico.org/default.no-cameras";

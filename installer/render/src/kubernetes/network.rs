@@ -46,9 +46,9 @@ fn policy(inputs: &Inputs<'_>, container: &Container, cameras: &Cameras<'_>) -> 
         Role::Agent => {
             let recorded = container.cameras.iter();
             let recorded = recorded.filter_map(|name| cameras.get(name.as_str()).copied());
-            rules(inputs, paths::of_agent(inputs.profile, recorded))
+            rules(inputs, &paths::of_agent(inputs.profile, recorded))
         }
-        Role::Vault => rules(inputs, paths::of_vault(inputs.profile)),
+        Role::Vault => rules(inputs, &paths::of_vault(inputs.profile)),
         Role::TestCamera | Role::Store => Vec::new(),
     };
     let callers = callers(inputs, container, cameras);
@@ -134,7 +134,7 @@ fn of_charts(inputs: &Inputs<'_>) -> Option<NetworkPolicyIngressRule> {
 }
 
 /// What lets a service reach those whom it needs.
-fn rule(inputs: &Inputs<'_>, need: Need) -> NetworkPolicyEgressRule {
+fn rule(inputs: &Inputs<'_>, need: &Need) -> NetworkPolicyEgressRule {
     let peers = match &need.to {
         To::Service(name) => vec![pods(inputs, name)],
         To::Host(host) => host_peers(host),
@@ -145,7 +145,7 @@ fn rule(inputs: &Inputs<'_>, need: Need) -> NetworkPolicyEgressRule {
 }
 
 /// Several names may be anywhere.
-fn rules(inputs: &Inputs<'_>, needs: Vec<Need>) -> Vec<NetworkPolicyEgressRule> {
+fn rules(inputs: &Inputs<'_>, needs: &[Need]) -> Vec<NetworkPolicyEgressRule> {
     let mut rules = vec![dns()];
     for need in needs {
         let rule = rule(inputs, need);

@@ -161,6 +161,11 @@ impl Path {
     pub fn is_to_api_server(&self) -> bool {
         self.to == API_SERVER
     }
+
+    /// Whether both have one end.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        (&self.to, self.port) == (&other.to, other.port)
+    }
 }
 
 impl fmt::Display for Path {

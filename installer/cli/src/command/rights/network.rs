@@ -25,9 +25,6 @@ pub(super) struct Tried {
     /// The name of the other end has no address there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     nameless: bool,
-    /// Somebody is known to listen there.
-    #[serde(skip)]
-    heard: bool,
     /// Of one that is not as the policies say: whose policies may be the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     suspects: Vec<String>,
@@ -40,19 +37,17 @@ pub(super) async fn look(
 ) -> Result<Network, CommandError> {
     let paths = paths(profile);
     let reached = try_paths(connection, namespace, &paths).await?;
-    let tried: Vec<_> = paths.into_iter().zip(reached).collect();
-    let tried: Vec<_> = tried
-        .into_iter()
+    let all = paths.into_iter().zip(reached);
+    let tried: Vec<_> = all
         .filter(|(_, reached)| *reached != Reached::Untried)
         .collect();
     let mut network = Network {
-        enforced: None,
+        enforced: judge(&tried),
         tried: tried
             .iter()
             .map(|(path, reached)| Tried::new(path, *reached))
             .collect(),
     };
-    network.enforced = judge(&network.tried);
     let (places, wrong): (Vec<_>, Vec<_>) = tried
         .into_iter()
         .enumerate()
@@ -66,19 +61,21 @@ pub(super) async fn look(
     Ok(network)
 }
 
-/// A forbidden connection that does not come about tells something only of one who listens: who is
-/// reached by somebody else. Where all forbidden ones come about, nothing is enforced.
-fn judge(tried: &[Tried]) -> Option<bool> {
-    let listens = |one: &Tried| {
-        tried
-            .iter()
-            .any(|other| other.to == one.to && other.reached)
+/// A forbidden connection that does not come about tells something only beside one that does, and only
+/// of somebody who listens. Where all forbidden ones come about, nothing is enforced.
+fn judge(tried: &[(Path, Reached)]) -> Option<bool> {
+    let is_reached = |(_, reached): &(Path, Reached)| *reached == Reached::Yes;
+    let any_is_reached = tried.iter().any(is_reached);
+    let listens = |path: &Path| {
+        let mut others = tried.iter().filter(|one| is_reached(one));
+        path.is_to_api_server() || others.any(|(other, _)| other.leads_where(path))
     };
-    let mut forbidden = tried.iter().filter(|one| !one.allowed);
-    if forbidden.clone().any(|one| !one.reached && listens(one)) {
+    let mut forbidden = tried.iter().filter(|(path, _)| !path.allowed);
+    let shut = |one: &(Path, Reached)| !is_reached(one) && listens(&one.0);
+    if any_is_reached && forbidden.clone().any(shut) {
         return Some(true);
     }
-    forbidden.any(|one| one.reached).then_some(false)
+    forbidden.any(is_reached).then_some(false)
 }
 
 impl Tried {
@@ -89,7 +86,6 @@ impl Tried {
             allowed: path.allowed,
             reached: reached == Reached::Yes,
             nameless: reached == Reached::Nameless,
-            heard: path.is_to_api_server(),
             suspects: Vec::new(),
         }
     }
@@ -161,6 +157,8 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
+    use installer_render::Role;
+
     use super::*;
 
     fn tried(to: &str, allowed: bool, reached: bool) -> Tried {
@@ -170,48 +168,44 @@ mod tests {
             allowed,
             reached,
             nameless: false,
-            heard: to == "api",
             suspects: Vec::new(),
         }
     }
 
+    /// `+` is allowed, `-` is not; the port tells ends apart, and 443 is the API server's.
+    fn check(all: &[(char, u16, Reached)], enforced: Option<bool>) {
+        let path = |mark, port| Path {
+            from: "agent".into(),
+            role: Role::Agent,
+            to: match port {
+                443 => "kubernetes.default.svc".into(),
+                _ => "there".into(),
+            },
+            port,
+            service: None,
+            allowed: mark == '+',
+        };
+        let all = all.iter();
+        let tried: Vec<_> = all
+            .map(|(mark, port, reached)| (path(*mark, *port), *reached))
+            .collect();
+        assert_eq!(judge(&tried), enforced, "{tried:?}");
+    }
+
     #[test]
     fn silence_alone_proves_nothing() {
-        for (all, enforced) in [
-            (
-                &[tried("a", true, true), tried("a", false, false)][..],
-                Some(true),
-            ),
-            // Perhaps nobody listens there.
-            (
-                &[tried("a", true, true), tried("b", false, false)][..],
-                None,
-            ),
-            (
-                &[tried("a", true, true), tried("b", false, true)][..],
-                Some(false),
-            ),
-            (
-                &[tried("a", false, true), tried("a", false, false)][..],
-                Some(true),
-            ),
-            (
-                &[tried("a", true, false), tried("a", false, false)][..],
-                None,
-            ),
-            (
-                &[tried("a", true, true), tried("api", false, false)][..],
-                Some(true),
-            ),
-            (
-                &[tried("a", true, false), tried("api", false, false)][..],
-                None,
-            ),
-            (&[tried("a", true, true)][..], None),
-            (&[][..], None),
-        ] {
-            assert_eq!(judge(all), enforced, "{all:?}");
-        }
+        use Reached::{Nameless, No, Yes};
+
+        check(&[('+', 1, Yes), ('-', 1, No)], Some(true));
+        check(&[('-', 1, Yes), ('-', 1, No)], Some(true));
+        check(&[('+', 1, Yes), ('-', 443, No)], Some(true));
+        check(&[('+', 1, Yes), ('-', 2, Yes)], Some(false));
+        // Perhaps nobody listens there, or no network is there at all.
+        check(&[('+', 1, Yes), ('-', 2, No)], None);
+        check(&[('+', 1, No), ('-', 443, No)], None);
+        check(&[('+', 1, Nameless), ('-', 443, Nameless)], None);
+        check(&[('+', 1, Yes)], None);
+        check(&[], None);
     }
 
     #[test]
