@@ -144,6 +144,11 @@ impl Network {
                 );
                 ("warn", words)
             }
+            _ if !self.tried.is_empty() => {
+                let words =
+                    "network policies: what was tried does not say whether they are enforced";
+                ("warn", words.to_owned())
+            }
             _ => {
                 let words = "network policies: nobody could try whether they are enforced; an \
                              agent has to run, and you need the right to create pods/exec";
