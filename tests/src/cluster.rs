@@ -20,7 +20,12 @@ pub struct Cluster {
 impl Cluster {
     /// With a node, a registry that has this machine's images, and volumes.
     pub fn start() -> Self {
-        let cluster = Self::start_with(&[]);
+        Self::start_node(&[])
+    }
+
+    /// The same with these arguments of `ci/parts/kubernetes`.
+    pub fn start_node(arguments: &[&str]) -> Self {
+        let cluster = Self::start_with(arguments);
         cluster.push_images();
         cluster
     }

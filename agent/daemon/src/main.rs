@@ -59,7 +59,8 @@ enum Command {
     Health(HealthArguments),
     /// Join standard input and output to a TCP connection to a loopback address.
     Pipe { address: SocketAddr },
-    /// Try to connect to HOST:PORT: exit 0 where somebody takes the connection, else 1 and why not.
+    /// Try to connect to HOST:PORT: exit 0 where somebody takes the connection, 3 where the name has no
+    /// address, else 1.
     Reach { address: String },
     /// Decode key frames for motion; started by `run`, talks over standard input and output.
     #[command(hide = true)]
@@ -98,7 +99,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            ExitCode::FAILURE
+            let unreached = error.downcast_ref::<reach::Unreached>();
+            unreached.map_or(ExitCode::FAILURE, |one| ExitCode::from(one.exit()))
         }
     }
 }
@@ -116,7 +118,7 @@ fn perform(command: Command) -> anyhow::Result<()> {
         }
         Command::Health(arguments) => block_on(check(arguments)),
         Command::Pipe { address } => pipe::join(address),
-        Command::Reach { address } => reach::try_to(&address),
+        Command::Reach { address } => Ok(reach::try_to(&address)?),
         Command::Decode => decoder::serve(),
         Command::Repair { directory } => {
             let done = agent_store::repair(&directory)

@@ -3,29 +3,53 @@
 //! The installer runs it inside a pod, to see what a network lets through; images have no other
 //! program that could.
 
+use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
-
-use anyhow::Context;
 
 /// A network that drops what it forbids says nothing.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// An error says that nobody did, at any address that the name has.
-pub(crate) fn try_to(address: &str) -> anyhow::Result<()> {
-    let addresses: Vec<SocketAddr> = address
-        .to_socket_addrs()
-        .with_context(|| format!("`{address}` is no address"))?
-        .collect();
-    let mut refused = None;
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, CONNECT) {
-            Ok(_) => return Ok(()),
-            Err(error) => refused = Some((address, error)),
+/// Nobody takes a connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreached {
+    #[error("`{address}` has no address")]
+    Name {
+        address: String,
+        source: Option<io::Error>,
+    },
+    #[error("cannot connect to {address}")]
+    Connection {
+        address: SocketAddr,
+        source: io::Error,
+    },
+}
+
+impl Unreached {
+    /// What the installer tells the two by.
+    pub(crate) fn exit(&self) -> u8 {
+        match self {
+            Self::Name { .. } => 3,
+            Self::Connection { .. } => 1,
         }
     }
-    let (tried, error) = refused.with_context(|| format!("`{address}` has no address"))?;
-    Err(error).with_context(|| format!("cannot connect to {tried}"))
+}
+
+/// An error says that nobody did, at any address that the name has.
+pub(crate) fn try_to(address: &str) -> Result<(), Unreached> {
+    let nameless = |source| Unreached::Name {
+        address: address.to_owned(),
+        source,
+    };
+    let mut unreached = nameless(None);
+    let addresses = address.to_socket_addrs();
+    for address in addresses.map_err(|source| nameless(Some(source)))? {
+        match TcpStream::connect_timeout(&address, CONNECT) {
+            Ok(_) => return Ok(()),
+            Err(source) => unreached = Unreached::Connection { address, source },
+        }
+    }
+    Err(unreached)
 }
 
 #[cfg(test)]
@@ -40,8 +64,9 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         try_to(&address).unwrap();
         drop(listener);
-        let error = try_to(&address).unwrap_err().to_string();
-        assert!(error.contains(&address), "{error}");
-        assert!(try_to("nonsense").is_err());
+        let error = try_to(&address).unwrap_err();
+        assert!(error.to_string().contains(&address), "{error}");
+        assert_eq!(error.exit(), 1);
+        assert_eq!(try_to("nonsense").unwrap_err().exit(), 3);
     }
 }

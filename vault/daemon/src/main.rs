@@ -8,6 +8,7 @@ mod integrations;
 mod judge;
 mod pipe;
 mod public;
+mod reach;
 mod rebuild;
 mod run;
 mod secret;
@@ -54,6 +55,9 @@ enum Command {
         /// Loopback address and port.
         address: SocketAddr,
     },
+    /// Try to connect to HOST:PORT: exit 0 where somebody takes the connection, 3 where the name has no
+    /// address, else 1.
+    Reach { address: String },
     /// Print the version.
     Version,
 }
@@ -96,6 +100,9 @@ fn main() -> ExitCode {
         }),
         Command::Health { config } => health::health(&config).map(|()| ExitCode::SUCCESS),
         Command::Pipe { address } => pipe::pipe(address).map(|()| ExitCode::SUCCESS),
+        Command::Reach { address } => reach::try_to(&address)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Into::into),
         Command::Version => {
             println!("stakeout-vault {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)
@@ -105,6 +112,9 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         if asked_for_health {
             return ExitCode::FAILURE;
+        }
+        if let Some(unreached) = error.downcast_ref::<reach::Unreached>() {
+            return ExitCode::from(unreached.exit());
         }
         let usage = error.is::<vault_api::ConfigError>()
             || error.is::<secret::SecretError>()

@@ -3,22 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use installer_spec::{
-    Broker, Camera, Catalogue, Database, EventSink, Profile, Provider, S3Identity, Source,
-};
+use installer_spec::Camera;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
     NetworkPolicyPort, NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use url::Url;
 
+use super::paths::{self, Need, To};
 use super::site::{NAMESPACE_NAME, listens, role_selector, selector};
 use super::{Inputs, Kind, Object, chart_namespace, chart_trust, entrance, manifest, monitoring};
 use crate::configuration::{Role, agent_of};
-use crate::docker::{CAMERA_PORT, Container, VAULT_PORT};
-use crate::stores;
+use crate::docker::{Container, VAULT_PORT};
 
 const DNS_PORT: u16 = 53;
 /// Where EKS Pod Identity's agent answers on every node ("Amazon EKS User Guide").
@@ -46,8 +43,12 @@ type Cameras<'a> = HashMap<&'a str, &'a Camera>;
 fn policy(inputs: &Inputs<'_>, container: &Container, cameras: &Cameras<'_>) -> Object {
     let name = &container.service;
     let egress = match container.role {
-        Role::Agent => of_agent(inputs, container, cameras),
-        Role::Vault => of_vault(inputs),
+        Role::Agent => {
+            let recorded = container.cameras.iter();
+            let recorded = recorded.filter_map(|name| cameras.get(name.as_str()).copied());
+            rules(inputs, &paths::of_agent(inputs.profile, recorded))
+        }
+        Role::Vault => rules(inputs, &paths::of_vault(inputs.profile)),
         Role::TestCamera | Role::Store => Vec::new(),
     };
     let callers = callers(inputs, container, cameras);
@@ -132,103 +133,27 @@ fn of_charts(inputs: &Inputs<'_>) -> Option<NetworkPolicyIngressRule> {
     })
 }
 
-fn of_agent(
-    inputs: &Inputs<'_>,
-    container: &Container,
-    cameras: &Cameras<'_>,
-) -> Vec<NetworkPolicyEgressRule> {
-    let profile = inputs.profile;
-    let mut rules = vec![dns()];
-    if profile.storage.keeper == installer_spec::Keeper::Vault {
-        rules.push(to(vec![pods(inputs, "vault")], VAULT_PORT));
-    }
-    let recorded = container
-        .cameras
-        .iter()
-        .filter_map(|name| cameras.get(name.as_str()));
-    for camera in recorded {
-        match &camera.source {
-            Source::Test(_) => {
-                let peer = pods(inputs, &format!("camera-{}", camera.name));
-                rules.push(to(vec![peer], CAMERA_PORT));
-            }
-            Source::Rtsp { main, sub, .. } => {
-                for url in [Some(main), sub.as_ref()].into_iter().flatten() {
-                    let rule = to_url(url);
-                    if !rules.contains(&rule) {
-                        rules.push(rule);
-                    }
-                }
-            }
-        }
-    }
-    rules
+/// What lets a service reach those whom it needs.
+fn rule(inputs: &Inputs<'_>, need: &Need) -> NetworkPolicyEgressRule {
+    let peers = match &need.to {
+        To::Service(name) => vec![pods(inputs, name)],
+        To::Host(host) => host_peers(host),
+        To::Anybody => anywhere(),
+        To::Lender => host_peers(POD_IDENTITY),
+    };
+    to(peers, need.port)
 }
 
-fn of_vault(inputs: &Inputs<'_>) -> Vec<NetworkPolicyEgressRule> {
-    let profile = inputs.profile;
+/// Several names may be anywhere.
+fn rules(inputs: &Inputs<'_>, needs: &[Need]) -> Vec<NetworkPolicyEgressRule> {
     let mut rules = vec![dns()];
-    let stores = stores(profile).into_iter();
-    rules.extend(stores.map(|store| to(vec![pods(inputs, store.name())], store.port())));
-    for rule in outside(profile) {
+    for need in needs {
+        let rule = rule(inputs, need);
         if !rules.contains(&rule) {
             rules.push(rule);
         }
     }
     rules
-}
-
-/// Ways out of the cluster that the vault needs.
-fn outside(profile: &Profile) -> Vec<NetworkPolicyEgressRule> {
-    let mut rules = Vec::new();
-    if let Provider::S3(s3) = &profile.storage.provider {
-        rules.push(match &s3.endpoint {
-            Some(url) => to_url(url),
-            None => to(anywhere(), 443),
-        });
-        if s3.identity == S3Identity::Platform {
-            // Who lends the role, and the agent beside the pods of EKS. The metadata service of the
-            // node stays shut: it would lend the node's own.
-            rules.push(to(anywhere(), 443));
-            rules.push(to(host_peers(POD_IDENTITY), 80));
-        }
-    }
-    if let Catalogue::Mongodb(Database::External { address, .. }) = &profile.catalogue {
-        for host in &address.hosts {
-            let (name, port) = host.rsplit_once(':').unwrap_or((host, "27017"));
-            rules.push(to(host_peers(name), port.parse().unwrap_or(27017)));
-        }
-    }
-    for sink in &profile.events {
-        match sink {
-            EventSink::Webhook { url }
-            | EventSink::Mqtt {
-                broker: Broker::External { url, .. },
-                ..
-            }
-            | EventSink::Amqp {
-                broker: Broker::External { url, .. },
-                ..
-            } => rules.push(to_url(url)),
-            EventSink::Mqtt { .. } | EventSink::Amqp { .. } => {}
-        }
-    }
-    rules
-}
-
-fn to_url(url: &Url) -> NetworkPolicyEgressRule {
-    let usual = match url.scheme() {
-        "rtsp" => 554,
-        "rtsps" => 322,
-        "mqtt" => 1883,
-        "mqtts" => 8883,
-        "amqp" => 5672,
-        "amqps" => 5671,
-        "http" => 80,
-        _ => 443,
-    };
-    let port = url.port_or_known_default().unwrap_or(usual);
-    to(host_peers(url.host_str().unwrap_or_default()), port)
 }
 
 fn host_peers(host: &str) -> Vec<NetworkPolicyPeer> {

@@ -121,8 +121,8 @@ pub(super) async fn run(arguments: &args::Rights, context: &Context) -> Result<E
         .any(|one| !one.allowed && !one.right.optional);
     let widened = told.workloads.iter().any(|one| !one.allowed.is_empty());
     let open = told.enforced == Some(false);
-    let cut = told.network.cut().next().is_some();
-    Ok(match (widened || open || cut, missing) {
+    let wrong = told.network.wrong().next().is_some();
+    Ok(match (widened || open || wrong, missing) {
         (true, _) => Exit::CheckFailed,
         (false, true) => Exit::Forbidden,
         (false, false) => Exit::Done,
