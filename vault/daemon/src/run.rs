@@ -38,6 +38,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// In a database that reads everything for it, old events are not looked for at every upload.
 const TIDY_EVERY: Duration = Duration::from_mins(10);
+/// What a vault that never comes back left half-way is old enough only long after others started.
+const GIVE_UP_EVERY: Duration = Duration::from_hours(1);
 /// An event of another vault is told after so long.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Events are kept for late readers.
@@ -347,7 +349,10 @@ async fn take_up_from_afar(vault: &Vault, config: &VaultConfig) {
     loop {
         let catalogue = vault.catalogue();
         let ready = match prepare(config, &vault.provider, &catalogue).await {
-            Ok(()) => take_up(vault).await,
+            Ok(()) => {
+                give_up(vault).await;
+                take_up(vault).await
+            }
             failed => failed,
         };
         let Err(error) = ready else { return };
@@ -377,9 +382,19 @@ async fn look_for_news(vault: Arc<Vault>) {
     }
 }
 
+/// Uploads that a crash left half-way cost room, and nothing else; not all keys may ask for them.
+async fn give_up(vault: &Vault) {
+    match vault.provider.give_up(vault.sharing()).await {
+        Ok(0) => {}
+        Ok(uploads) => tracing::info!("gave up {uploads} uploads that nobody will finish"),
+        Err(error) => tracing::warn!("{:#}", anyhow::Error::from(error)),
+    }
+}
+
 /// Retention, after every upload and from time to time.
 async fn keep_within(vault: Arc<Vault>) {
     let mut tidied: Option<Instant> = None;
+    let mut looked = Instant::now();
     loop {
         match retain(&vault, now_ms()).await {
             Ok(0) => {}
@@ -400,6 +415,10 @@ async fn keep_within(vault: Arc<Vault>) {
             Ok(Ok(())) if tidy => tidied = Some(Instant::now()),
             Ok(Err(error)) => tracing::error!("{:#}", anyhow::Error::from(error)),
             _ => {}
+        }
+        if looked.elapsed() >= GIVE_UP_EVERY {
+            give_up(&vault).await;
+            looked = Instant::now();
         }
         // Elapsing is one of the two reasons to go on.
         drop(tokio::time::timeout(RETAIN_EVERY, vault.stored()).await);

@@ -218,6 +218,24 @@ impl MongoCatalogue {
         found.run().map_err(self.failed("look into"))
     }
 
+    /// Before it is settled: what was not told of yet is told of with everything that is known.
+    fn complete(&self, kept: &mut Kept, new: &NewRecording) -> Result<(), CatalogueError> {
+        let Some(whole) = new.completes(&kept.recording) else {
+            return Ok(());
+        };
+        let known = doc! { "$set": {
+            "camera": &whole.camera,
+            "start_ms": whole.start_ms,
+            "duration_ms": whole.duration_ms,
+            "sha256": &whole.sha256,
+        } };
+        let there = doc! { "_id": &kept.id, "gone_ms": 0_i64 };
+        let done = self.recordings.update_one(there, known).run();
+        done.map_err(self.failed("add what was missing to"))?;
+        kept.recording = whole;
+        Ok(())
+    }
+
     fn list(
         &self,
         filter: Document,
@@ -297,7 +315,8 @@ impl Catalogue for MongoCatalogue {
         for _ in 0..PROBES {
             let id = match self.find(&new.account, &new.key)? {
                 // Whoever began it may be gone.
-                Ok(kept) if kept.gone_ms == 0 => {
+                Ok(mut kept) if kept.gone_ms == 0 => {
+                    self.complete(&mut kept, new)?;
                     self.settle(&kept)?;
                     return Ok(Added::Duplicate(kept.recording));
                 }
