@@ -33,6 +33,9 @@ const RETAIN_EVERY: Duration = Duration::from_secs(10);
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
 /// For work beside the event loop; a service manager's five seconds are not used up.
 const TASK_PATIENCE: Duration = Duration::from_millis(500);
+/// Whichever vault has stored an object has noted it by then, or been told that it cannot: the server
+/// of objects and the database are waited for some seconds each.
+const NOTED_BY: Duration = Duration::from_mins(2);
 /// Between two tries to use a server of objects.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -300,12 +303,12 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
 /// Takes up what a crash left without a row. A full disk gives up its oldest footage for that, and
 /// never keeps the vault from starting.
 async fn take_up(vault: &Vault) -> anyhow::Result<()> {
-    let mut adopted = vault.adopt().await;
+    let mut adopted = vault.adopt(NOTED_BY).await;
     if matches!(&adopted, Err(error) if error.is_full()) {
         if let Err(error) = retain(vault, now_ms()).await {
             tracing::error!("retention failed: {:#}", anyhow::Error::from(error));
         }
-        adopted = vault.adopt().await;
+        adopted = vault.adopt(NOTED_BY).await;
     }
     match adopted {
         Ok(0) => {}

@@ -12,10 +12,6 @@ use vault_storage::{Object, Provider, RecordingName, Sharing, StorageError, Stor
 use crate::auth::Keys;
 use crate::retention::Policy;
 
-/// Whoever has stored an object has noted it by then, or been told that it cannot: the server of
-/// objects and the database are waited for some seconds each.
-const NOTED_BY: Duration = Duration::from_mins(2);
-
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     #[error(transparent)]
@@ -185,8 +181,8 @@ impl Vault {
     ///
     /// Nothing goes meanwhile: an object whose row went a moment ago would come back. Where another
     /// vault may have stored one just now, it is first given the time to note it, with all that it
-    /// knows.
-    pub async fn adopt(&self) -> Result<usize, VaultError> {
+    /// knows: `noted_by`.
+    pub async fn adopt(&self, noted_by: Duration) -> Result<usize, VaultError> {
         let (account, provider, catalogue) = (&self.account, &self.provider, &self.catalogue);
         let adopted = match self.sharing() {
             Sharing::Alone => {
@@ -198,7 +194,7 @@ impl Vault {
                 if unknown.is_empty() {
                     return Ok(0);
                 }
-                tokio::time::sleep(NOTED_BY).await;
+                tokio::time::sleep(noted_by).await;
                 let _turn = self.retaining.lock().await;
                 take_in(account, provider, catalogue, unknown).await?
             }

@@ -30,7 +30,9 @@ use vault_api::{Event, Page, Recording};
 
 pub use self::settings::{MongoLogin, MongoSettings};
 
-use self::document::{Delivery, Kept, Numbers, Told, event_id, recording_id, recording_key, there};
+use self::document::{
+    Claim, Delivery, Kept, Numbers, Told, event_id, recording_id, recording_key, there,
+};
 use crate::page::page;
 use crate::{Added, Catalogue, CatalogueError, NewRecording, PageToken, Totals, taken_by_all};
 
@@ -54,6 +56,7 @@ pub struct MongoCatalogue {
     recordings: Collection<Kept>,
     events: Collection<Told>,
     deliveries: Collection<Delivery>,
+    claims: Collection<Claim>,
     numbers: Collection<Numbers>,
     commands: mongodb::sync::Database,
     /// The driver reads it by its path, for every connection that it makes anew.
@@ -119,6 +122,7 @@ impl MongoCatalogue {
             recordings: database.collection("recordings"),
             events: database.collection("events"),
             deliveries: database.collection("deliveries"),
+            claims: database.collection("claims"),
             numbers: database.collection("numbers"),
             commands: database,
             _identity: identity.map(|(_, file)| file),

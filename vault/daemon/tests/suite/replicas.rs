@@ -7,13 +7,16 @@ use std::time::Duration;
 use reqwest::{Body, RequestBuilder, StatusCode};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::io::ReaderStream;
 use vault_api::{CatalogueConfig, Event, Page, ProviderConfig, Recording, S3Identity, Stored};
+use vault_catalogue::{Added, Catalogue, MongoCatalogue, MongoSettings, NewRecording};
+use vault_storage::{Provider, S3Provider, S3Settings};
 use vault_testkit::{Ferretdb, Minio};
 
 use crate::kill::receiver;
-use crate::support::{Vault, name};
+use crate::support::{ACCESS, ADMIN, SECRET, Vault, name};
 
 /// More than a part and more than what sockets hold: the vault has begun to store it.
 const HALF: usize = 24 << 20;
@@ -121,6 +124,124 @@ async fn told(events: &Arc<Mutex<Vec<Event>>>, wanted: &BTreeMap<String, String>
     let all = timeout(Duration::from_mins(1), all).await;
     assert!(all.is_ok(), "{:?}", told().1.symmetric_difference(&wanted));
     told().0
+}
+
+/// Puts objects into the bucket as a vault does that ends before it has noted them.
+async fn put(vault: &Vault, keys: &[&str]) -> Provider {
+    let ProviderConfig::S3 {
+        endpoint, bucket, ..
+    } = &vault.config.provider
+    else {
+        panic!("{:?}", vault.config.provider);
+    };
+    let settings = S3Settings {
+        endpoint: endpoint.clone(),
+        region: "us-east-1".to_owned(),
+        bucket: bucket.clone(),
+        prefix: Some("depot".to_owned()),
+        identity: vault_storage::S3Identity::Keys {
+            access_key: Minio::USER.to_owned(),
+            secret_key: Minio::PASSWORD.to_owned(),
+        },
+        roots: None,
+        path_style: true,
+    };
+    let provider = S3Provider::new(&settings).unwrap();
+    provider.prepare(true).await.unwrap();
+    let provider = Provider::from(provider);
+    for key in keys {
+        let body = ReaderStream::new(&b"footage"[..]);
+        provider.put(key, body, None).await.unwrap();
+    }
+    provider
+}
+
+#[tokio::test]
+async fn what_was_found_is_completed_by_whoever_sends_it_again() {
+    let (hook, events) = receiver().await;
+    let (minio, database) = (Minio::start(), Ferretdb::start());
+    let mut vault = replica(&minio, &database, &hook);
+    let file = name("gate", 7);
+    let key = format!("site/{file}");
+    put(&vault, &[&key]).await;
+    let rebuilt = vault.command("rebuild").output().unwrap();
+    assert_eq!(rebuilt.stdout, b"1 recordings\n", "{rebuilt:?}");
+    vault.start().await;
+    assert_eq!(recordings(&vault).await[0].sha256, None);
+
+    let other = vault.upload(&file).body("fortage").send().await.unwrap();
+    assert_eq!(other.status(), StatusCode::CONFLICT);
+    assert_eq!(recordings(&vault).await[0].sha256, None);
+    let again = vault.upload(&file).body("footage").send().await.unwrap();
+    assert!(again.json::<Stored>().await.unwrap().duplicate);
+    holds(&vault, &[(key, sum(b"footage"))].into()).await;
+    let count = || events.lock().unwrap().len();
+    while count() == 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let answer = vault.admin("api/events").send().await.unwrap();
+    assert_eq!(answer.json::<Vec<Event>>().await.unwrap().len(), 1);
+    assert_eq!(count(), 1);
+}
+
+#[tokio::test]
+async fn an_object_is_left_to_who_stored_it_for_a_while_and_then_taken_up() {
+    let (minio, database) = (Minio::start(), Ferretdb::start());
+    let replica = replica(&minio, &database, "http://127.0.0.1:1/");
+    let keys = [1, 2].map(|second| format!("site/{}", name("gate", second)));
+    let provider = put(&replica, &[&keys[0], &keys[1]]).await;
+    let settings = MongoSettings {
+        uri: database.part.url.clone(),
+        database: "stakeout".to_owned(),
+        login: None,
+        tls: false,
+        ca_file: None,
+        identity: None,
+    };
+    let catalogue = spawn_blocking(move || MongoCatalogue::new(&settings, "site").unwrap());
+    let catalogue: Arc<dyn Catalogue> = Arc::new(catalogue.await.unwrap());
+    let vault = vault_http::Vault::new(
+        &replica.config.account,
+        vault_http::Keys::new(ACCESS, SECRET, ADMIN),
+        provider,
+        Arc::clone(&catalogue),
+        Vec::new(),
+        vault_http::Policy::default(),
+    );
+    let stored = NewRecording {
+        account: "site".to_owned(),
+        key: keys[0].clone(),
+        camera: "gate".to_owned(),
+        start_ms: 1005,
+        duration_ms: 5000,
+        bytes: 7,
+        sha256: Some(sum(b"footage")),
+        stored_ms: 9000,
+        location: format!("s3://footage/depot/{}", keys[0]),
+    };
+    let of = Arc::clone(&catalogue);
+    let note = async {
+        // After the other one has looked.
+        sleep(Duration::from_secs(3)).await;
+        let added = spawn_blocking(move || of.add(&stored).unwrap());
+        assert!(matches!(added.await.unwrap(), Added::New(_)));
+    };
+    let (adopted, ()) = tokio::join!(vault.adopt(Duration::from_secs(6)), note);
+    assert_eq!(adopted.unwrap(), 1);
+    let found = spawn_blocking(move || {
+        let page = catalogue.page(None, None, 10).unwrap();
+        (page.recordings, catalogue.events(0, None, 10).unwrap())
+    });
+    let (recordings, events) = found.await.unwrap();
+    let sums: BTreeMap<_, _> = recordings.into_iter().map(|r| (r.key, r.sha256)).collect();
+    let [noted, found] = keys;
+    let wanted = [(noted, Some(sum(b"footage"))), (found, None)];
+    assert_eq!(sums, wanted.into());
+    let told: BTreeMap<_, _> = events
+        .into_iter()
+        .map(|e| (e.recording.key, e.recording.sha256))
+        .collect();
+    assert_eq!(told, sums);
 }
 
 #[tokio::test]
