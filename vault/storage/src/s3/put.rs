@@ -104,14 +104,7 @@ impl S3Provider {
         let Some(parts) = parts else {
             return Ok(stored);
         };
-        match self.complete(&path, parts, stored.bytes).await {
-            Ok(()) => Ok(stored),
-            // Another vault was faster, or our own first try got through unheard.
-            Err(error) => match self.size(&stored.location).await {
-                Ok(Some(found)) => self.same_or_else(stored, found).await,
-                _ => Err(error),
-            },
-        }
+        self.complete(&path, parts, stored).await
     }
 
     async fn put_whole(
@@ -174,24 +167,28 @@ impl S3Provider {
         &self,
         path: &Path,
         mut parts: Parts,
-        bytes: u64,
-    ) -> Result<(), StorageError> {
+        stored: StoredObject,
+    ) -> Result<StoredObject, StorageError> {
         let sent = std::mem::take(&mut parts.sent);
         let completed = self.store.complete_multipart(path, &parts.id, sent).await;
         if let Err(error) = completed {
-            return Err(self.explain("store", path, error).await);
+            // Another vault was faster, or our own first try got through unheard.
+            return match self.size(&stored.location).await {
+                Ok(Some(found)) => self.same_or_else(stored, found).await,
+                _ => Err(self.explain("store", path, error).await),
+            };
         }
         parts.done = true;
         // Each part was checked by its SHA-256; that all of them are there, by the sum.
-        let found = match self.store.head(path).await {
-            Ok(found) => found.size,
+        let (sent, found) = match self.store.head(path).await {
+            Ok(found) => (stored.bytes, found.size),
             Err(error) => return Err(self.explain("store", path, error).await),
         };
-        if found != bytes {
-            let source = RemoteError::Short { sent: bytes, found };
+        if found != sent {
+            let source = RemoteError::Short { sent, found };
             return Err(self.failed("store", path.as_ref(), source));
         }
-        Ok(())
+        Ok(stored)
     }
 
     /// An object has the name already: fine when it is this one, which a crash kept from being
