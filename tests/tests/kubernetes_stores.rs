@@ -42,6 +42,7 @@ fn a_site_uses_its_own_object_store_database_and_brokers() {
     full.tells_both_brokers();
     full.is_hardened();
     full.shows_a_new_certificate();
+    full.has_two_vaults_and_loses_one();
     full.comes_back_to_what_it_had();
 }
 
@@ -274,6 +275,51 @@ impl Full {
         let kept = kept.lines().take_while(|line| !line.contains("END"));
         let kept = kept.collect::<Vec<_>>().join("\n");
         assert!(shown.contains(&kept), "{shown}");
+    }
+
+    /// What the vault had was elsewhere already, so there may be two of it.
+    fn has_two_vaults_and_loses_one(&self) {
+        let profile = std::fs::read_to_string(self.site.profile()).unwrap();
+        self.site
+            .write_profile(&format!("{profile}vault: {{ replicas: 2 }}\n"));
+        // Verified, so a frame went through either of them.
+        self.site.run(&install_stores()).expect(0);
+        let deployment = self.get("deployment/vault");
+        assert_eq!(deployment["spec"]["strategy"]["type"], "RollingUpdate");
+        let budget = self.get("poddisruptionbudget/vault");
+        assert_eq!(budget["spec"]["maxUnavailable"], 1, "{budget}");
+        let vaults = || {
+            let selector = "--selector=stakeout.service=vault";
+            let found = self.cluster.get(NAMESPACE, &["pods", selector]);
+            let all = found["items"].as_array().unwrap().clone().into_iter();
+            let ready = |pod: &Value| {
+                let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+                let ready = conditions.any(|one| one["type"] == "Ready" && one["status"] == "True");
+                ready && !pod["metadata"]["deletionTimestamp"].is_string()
+            };
+            let names = all.filter(ready).map(|pod| version(&pod, "name").1);
+            names.collect::<Vec<_>>()
+        };
+        let both = vaults();
+        assert_eq!(both.len(), 2, "{both:?}");
+
+        let newest = || {
+            let rows = self.rows().into_iter();
+            rows.filter_map(|row| row["stored_ms"].as_i64())
+                .max()
+                .unwrap()
+        };
+        let lost = both[0].trim_matches('"');
+        let lost = format!("pod/{lost}");
+        let kill = ["delete", &lost, "--namespace", NAMESPACE];
+        self.cluster
+            .kubectl(&[&kill[..], &["--grace-period=0", "--force"]].concat());
+        let before = newest();
+        wait_until(PATIENCE, "a recording after the loss", || newest() > before);
+        wait_until(PATIENCE, "two vaults again", || vaults().len() == 2);
+        self.site
+            .run(&["plan", "--allow-unverified-images"])
+            .expect(0);
     }
 
     fn comes_back_to_what_it_had(&self) {

@@ -58,6 +58,21 @@ pub(crate) fn charts_elsewhere(profile: &Profile) -> Option<Finding> {
     ))
 }
 
+/// Nor have vaults that stand in for each other.
+pub(crate) fn replicas_elsewhere(profile: &Profile) -> Option<Finding> {
+    let replicas = profile.vault.replicas;
+    (replicas > 1).then(|| {
+        Finding::new(
+            Severity::Error,
+            "replicas-cluster",
+            format!(
+                "{replicas} vaults are for a cluster: on one machine they would go down together"
+            ),
+            "install with `--target kubernetes`, or write `vault: { replicas: 1 }`",
+        )
+    })
+}
+
 pub(crate) fn login_missing(key: &str, reason: &str) -> Finding {
     let variable = login_variable(key);
     Finding::new(

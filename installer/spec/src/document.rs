@@ -14,6 +14,7 @@ use crate::profile::{
     Profile, Provider, Record, S3Identity, Source, Storage, TargetChoice, TestSource, When,
 };
 use crate::units::{format_bytes, format_duration};
+use crate::vault::VaultDocument;
 
 const NAME: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 const DURATION: &str = "^([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
@@ -47,6 +48,9 @@ pub(crate) struct Document {
     /// Where the vault notes what there is. Needs the vault.
     #[serde(default, skip_serializing_if = "is_default")]
     catalogue: CatalogueDocument,
+    /// The vault itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    vault: VaultDocument,
     /// Who hears of new recordings. Needs the vault.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     events: Vec<EventDocument>,
@@ -488,6 +492,7 @@ impl From<&Profile> for Document {
             cameras: profile.cameras.iter().map(CameraDocument::from).collect(),
             storage: StorageDocument::from(&profile.storage),
             catalogue: CatalogueDocument::from(&profile.catalogue),
+            vault: VaultDocument::from(profile.vault),
             events: profile.events.iter().map(EventDocument::from).collect(),
             access: profile.access.as_ref().map(AccessDocument::from),
             charts: profile.charts.iter().map(ChartDocument::from).collect(),

@@ -20,6 +20,7 @@ pub(crate) const PROFILE: Keys = Keys {
         "cameras",
         "storage",
         "catalogue",
+        "vault",
         "events",
         "access",
         "charts",
@@ -80,6 +81,11 @@ pub(crate) const CATALOGUE: Keys = Keys {
         "ferretdb",
         "write `mongodb: deploy`, which is FerretDB, or `mongodb: \"mongodb://HOST/NAME\"`",
     )],
+};
+pub(crate) const VAULT: Keys = Keys {
+    owner: "`vault`",
+    known: &["replicas"],
+    later: &[],
 };
 const USE_OTHERS: &str = "use `webhook`, `mqtt` or `amqp`";
 pub(crate) const EVENT: Keys = Keys {
@@ -144,7 +150,7 @@ pub(crate) const CERT_MANAGER: Keys = Keys {
     known: &["issuer", "kind"],
     later: &[],
 };
-pub(crate) const ALL: [Keys; 15] = [
+pub(crate) const ALL: [Keys; 16] = [
     PROFILE,
     AGENTS,
     CAMERA,
@@ -152,6 +158,7 @@ pub(crate) const ALL: [Keys; 15] = [
     RECORD,
     STORAGE,
     CATALOGUE,
+    VAULT,
     EVENT,
     ACCESS,
     TLS,

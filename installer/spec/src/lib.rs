@@ -17,6 +17,7 @@ mod monitoring;
 mod profile;
 mod tree;
 mod units;
+mod vault;
 
 pub use check::{Parsed, SourceFile, parse};
 pub use diagnostic::{Diagnostic, Severity};
@@ -28,6 +29,6 @@ pub use profile::{
     Access, AccessTls, Acme, Addons, Agents, Broker, Buffer, Camera, Catalogue, Chart, ChartSource,
     ClusterAccess, ClusterMeans, Credentials, Database, EventSink, Exposure, Isolation, Issuer,
     IssuerKind, Keeper, Login, MongoAddress, Monitoring, Profile, Provider, Reachable, Record, S3,
-    S3Identity, Source, Storage, TargetChoice, TestSource, When,
+    S3Identity, Source, Storage, TargetChoice, TestSource, Vault, When,
 };
 pub use units::{format_bytes, format_duration, parse_bytes, parse_duration};

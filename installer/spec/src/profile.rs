@@ -21,6 +21,7 @@ pub struct Profile {
     pub cameras: Vec<Camera>,
     pub storage: Storage,
     pub catalogue: Catalogue,
+    pub vault: Vault,
     pub events: Vec<EventSink>,
     /// Absent, the vault is reached from the site's own machine only.
     pub access: Option<Access>,
@@ -31,6 +32,19 @@ pub struct Profile {
     /// Labels by which a Prometheus Operator picks what it reads; also of a cluster.
     pub monitoring_labels: BTreeMap<String, String>,
     pub cluster: ClusterMeans,
+}
+
+/// The vault itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vault {
+    /// At least one; only a cluster takes more, with an object store and a database.
+    pub replicas: u32,
+}
+
+impl Default for Vault {
+    fn default() -> Self {
+        Self { replicas: 1 }
+    }
 }
 
 /// What may be done to a cluster beside the site itself.

@@ -245,6 +245,54 @@ fn the_objects_of_a_site_are_as_their_golden_text_says() {
     }
 }
 
+/// Where they differ from those of a vault that is alone.
+#[test]
+fn several_vaults_stand_in_for_each_other() {
+    let (_, profile) = cluster_profiles()
+        .find(|(name, _)| name == "replicas")
+        .unwrap();
+    let facts = bare_cluster(&profile.site);
+    let site = objects(&profile, Utf8Path::new(FOLDER), &facts);
+    let workloads = site.workloads.into_iter().map(|one| one.object);
+    let all = site.objects.into_iter().map(|one| one.object);
+    let texts: Vec<_> = all
+        .chain(workloads)
+        .filter(|object| match object.id.kind {
+            Kind::Deployment | Kind::PodDisruptionBudget => object.id.name == "vault",
+            Kind::PersistentVolumeClaim | Kind::ResourceQuota => true,
+            _ => false,
+        })
+        .map(|object| serde_json::to_string_pretty(&object.value()).unwrap())
+        .collect();
+    check_golden("replicas", "vault.objects.json", &(texts.join("\n") + "\n"));
+}
+
+#[test]
+fn a_vault_becomes_two_and_one_again_and_its_claim_stays() {
+    let (_, two) = cluster_profiles()
+        .find(|(name, _)| name == "replicas")
+        .unwrap();
+    let mut one = two.clone();
+    one.vault.replicas = 1;
+    let before = bare_cluster(&two.site);
+    let mut facts = after(&planned(&one, &before), &before);
+    let claim = ObjectId::new(Kind::PersistentVolumeClaim, "vault");
+    for (profile, budget) in [
+        (&two, "+ PodDisruptionBudget/vault"),
+        (&one, "- PodDisruptionBudget/vault"),
+    ] {
+        let plan = planned(profile, &facts);
+        let told = show(&plan);
+        for wanted in ["~ Deployment/vault", "~ ResourceQuota/site", budget] {
+            assert!(told.contains(wanted), "no `{wanted}` in\n{told}");
+        }
+        assert!(!told.contains("PersistentVolumeClaim"), "{told}");
+        facts = after(&plan, &facts);
+        assert!(facts.objects.contains_key(&claim));
+        assert!(planned(profile, &facts).is_empty());
+    }
+}
+
 #[test]
 fn a_plan_that_was_done_leaves_nothing_to_do_in_a_cluster() {
     for (name, profile) in cluster_profiles().filter(|(_, p)| p.access.is_none()) {

@@ -25,7 +25,7 @@ use installer_plan::host::{Level, plan, plan_uninstall};
 use installer_plan::{
     AccessFacts, Action, CertificateFact, CertificateFacts, DataDirectory, Disk, Facts, HostAction,
     Machine, Owned, PathFact, PortFact, Promise, Receipt, SecretFact, ServiceFact, ServiceManager,
-    Writable, digest_of, show,
+    Severity, Writable, digest_of, show,
 };
 use installer_render::docker::Component;
 use installer_render::host::Program;
@@ -205,6 +205,32 @@ fn every_profile_plans_for_an_engine_as_its_golden_text_says() {
         let folder = Utf8Path::new("/etc/stakeout");
         let plan = docker::plan(&profile, folder, &bare_engine(), Promise::Whole).unwrap();
         check_golden(&name, "docker.plan.txt", &show(&plan));
+    }
+}
+
+#[test]
+fn several_vaults_are_refused_where_there_is_one_machine() {
+    let (_, mut profile) = profiles()
+        .into_iter()
+        .find(|(n, _)| n == "replicas")
+        .unwrap();
+    profile.target = TargetChoice::Auto;
+    let folder = Utf8Path::new("/etc/stakeout");
+    let host = plan(
+        &profile,
+        folder,
+        &bare(ServiceManager::Systemd),
+        Promise::Whole,
+    );
+    let engine = docker::plan(&profile, folder, &bare_engine(), Promise::Whole);
+    for plan in [host.unwrap(), engine.unwrap()] {
+        let found = plan
+            .findings
+            .iter()
+            .find(|one| one.id == "replicas-cluster");
+        let found = found.unwrap_or_else(|| panic!("{}", show(&plan)));
+        assert!(found.help.contains("--target kubernetes"), "{found:?}");
+        assert_eq!(found.severity, Severity::Error);
     }
 }
 

@@ -52,11 +52,27 @@ impl NewRecording {
     }
 }
 
+impl NewRecording {
+    /// The same recording as it is known, with what was not known of it: whoever found its object has
+    /// no checksum, and only its name to tell camera and times. Nothing where nothing was missing.
+    fn completes(&self, known: &Recording) -> Option<Recording> {
+        let missing = known.sha256.is_none() && self.sha256.is_some() && known.bytes == self.bytes;
+        missing.then(|| Recording {
+            camera: self.camera.clone(),
+            start_ms: self.start_ms,
+            duration_ms: self.duration_ms,
+            sha256: self.sha256.clone(),
+            ..known.clone()
+        })
+    }
+}
+
 /// What adding a recording came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Added {
     New(Recording),
-    /// It was there already; nothing was written and nothing will be told.
+    /// It was there already, as it is now: what was not known of it was written. Nothing is told
+    /// again.
     Duplicate(Recording),
 }
 
@@ -147,7 +163,8 @@ pub trait Catalogue: Debug + Send + Sync {
     /// Numbers events (and recordings, in a file) from `number` on, where none was ever numbered.
     fn start_at(&self, number: i64) -> Result<(), CatalogueError>;
 
-    /// Adds a recording and the event that tells of it, once per account and key.
+    /// Adds a recording and the event that tells of it, once per account and key. Of one that is
+    /// there without a checksum, what is missing is written.
     fn add(&self, new: &NewRecording) -> Result<Added, CatalogueError>;
 
     /// Takes a recording out, and tells of that; also where the disk has no room left.

@@ -33,11 +33,16 @@ const RETAIN_EVERY: Duration = Duration::from_secs(10);
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
 /// For work beside the event loop; a service manager's five seconds are not used up.
 const TASK_PATIENCE: Duration = Duration::from_millis(500);
+/// Whichever vault has stored an object has noted it by then, or been told that it cannot: the server
+/// of objects and the database are waited for some seconds each.
+const NOTED_BY: Duration = Duration::from_mins(2);
 /// Between two tries to use a server of objects.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// In a database that reads everything for it, old events are not looked for at every upload.
 const TIDY_EVERY: Duration = Duration::from_mins(10);
+/// What a vault that never comes back left half-way is old enough only long after others started.
+const GIVE_UP_EVERY: Duration = Duration::from_hours(1);
 /// An event of another vault is told after so long.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Events are kept for late readers.
@@ -298,12 +303,12 @@ async fn serve(config: &VaultConfig) -> anyhow::Result<()> {
 /// Takes up what a crash left without a row. A full disk gives up its oldest footage for that, and
 /// never keeps the vault from starting.
 async fn take_up(vault: &Vault) -> anyhow::Result<()> {
-    let mut adopted = vault.adopt().await;
+    let mut adopted = vault.adopt(NOTED_BY).await;
     if matches!(&adopted, Err(error) if error.is_full()) {
         if let Err(error) = retain(vault, now_ms()).await {
             tracing::error!("retention failed: {:#}", anyhow::Error::from(error));
         }
-        adopted = vault.adopt().await;
+        adopted = vault.adopt(NOTED_BY).await;
     }
     match adopted {
         Ok(0) => {}
@@ -347,7 +352,10 @@ async fn take_up_from_afar(vault: &Vault, config: &VaultConfig) {
     loop {
         let catalogue = vault.catalogue();
         let ready = match prepare(config, &vault.provider, &catalogue).await {
-            Ok(()) => take_up(vault).await,
+            Ok(()) => {
+                give_up(vault).await;
+                take_up(vault).await
+            }
             failed => failed,
         };
         let Err(error) = ready else { return };
@@ -377,9 +385,19 @@ async fn look_for_news(vault: Arc<Vault>) {
     }
 }
 
+/// Uploads that a crash left half-way cost room, and nothing else; not all keys may ask for them.
+async fn give_up(vault: &Vault) {
+    match vault.provider.give_up(vault.sharing()).await {
+        Ok(0) => {}
+        Ok(uploads) => tracing::info!("gave up {uploads} uploads that nobody will finish"),
+        Err(error) => tracing::warn!("{:#}", anyhow::Error::from(error)),
+    }
+}
+
 /// Retention, after every upload and from time to time.
 async fn keep_within(vault: Arc<Vault>) {
     let mut tidied: Option<Instant> = None;
+    let mut looked = Instant::now();
     loop {
         match retain(&vault, now_ms()).await {
             Ok(0) => {}
@@ -400,6 +418,10 @@ async fn keep_within(vault: Arc<Vault>) {
             Ok(Ok(())) if tidy => tidied = Some(Instant::now()),
             Ok(Err(error)) => tracing::error!("{:#}", anyhow::Error::from(error)),
             _ => {}
+        }
+        if looked.elapsed() >= GIVE_UP_EVERY {
+            give_up(&vault).await;
+            looked = Instant::now();
         }
         // Elapsing is one of the two reasons to go on.
         drop(tokio::time::timeout(RETAIN_EVERY, vault.stored()).await);

@@ -83,9 +83,13 @@ async fn settle(
                 Err(error) => tracing::debug!("a repeated hand-off was left alone: {error}"),
                 Ok(_) => {}
             },
-            None => compare(vault, &known, body)
-                .await
-                .map_err(|error| refusal(&error.into()))?,
+            None => {
+                let sum = compare(vault, &known, body).await;
+                let sum = sum.map_err(|error| refusal(&error.into()))?;
+                if known.sha256.is_none() {
+                    return complete(vault, announced, &known, sum).await;
+                }
+            }
         }
         return Ok(acknowledge(Added::Duplicate(known)));
     }
@@ -105,11 +109,37 @@ async fn settle(
         }
     }
     let object = object.map_err(|error| refusal(&error.into()))?;
+    let sum = object.sha256.clone();
     let mut added = vault.note(announced.clone(), object.clone()).await;
     if matches!(&added, Err(error) if error.is_full()) {
         make_room(vault).await;
         added = vault.note(announced, object).await;
     }
+    let added = added.map_err(|error| refusal(&error))?;
+    if let Added::Duplicate(known) = &added
+        && sum.is_some()
+        && known.sha256 != sum
+    {
+        // Another vault stored other bytes by this name and noted them while these came.
+        let path = known.location.clone().into();
+        return Err(refusal(&StorageError::Exists { path }.into()));
+    }
+    Ok(acknowledge(added))
+}
+
+/// Notes what is known now of a recording whose object was found, and whose checksum nobody had.
+async fn complete(
+    vault: &Arc<Vault>,
+    announced: Announced,
+    known: &Recording,
+    sum: String,
+) -> Result<Json<Stored>, Refusal> {
+    let object = StoredObject {
+        location: known.location.clone().into(),
+        bytes: u64::try_from(known.bytes).unwrap_or(0),
+        sha256: Some(sum),
+    };
+    let added = vault.note(announced, object).await;
     Ok(acknowledge(added.map_err(|error| refusal(&error))?))
 }
 
@@ -118,12 +148,12 @@ async fn take(vault: &Vault, key: &str, source: &str) -> Result<StoredObject, St
     vault.provider.take(key, source, &vault.handoff).await
 }
 
-/// Reads an upload whose name is taken, and fails when it is another recording.
+/// Reads an upload whose name is taken, and fails when it is another recording; returns its SHA-256.
 async fn compare(
     vault: &Vault,
     known: &Recording,
     body: &mut BodyDataStream,
-) -> Result<(), StorageError> {
+) -> Result<String, StorageError> {
     let cut = |error| StorageError::Cut(error);
     let (mut sum, mut bytes) = (Sha256::new(), 0);
     while let Some(piece) = timeout(QUIET, body.next())
@@ -137,30 +167,28 @@ async fn compare(
     if bytes == 0 {
         return Err(StorageError::Empty);
     }
+    let sum = hex::encode(sum.finalize());
     let same = bytes == known.bytes
         && match &known.sha256 {
-            Some(known) => *known == hex::encode(sum.finalize()),
-            // It was handed over, and not read by us.
-            None => sum.finalize() == digest(vault, Utf8Path::new(&known.location)).await?,
+            Some(known) => *known == sum,
+            // It was handed over or found, and not read by us.
+            None => sum == digest(vault, Utf8Path::new(&known.location)).await?,
         };
     if same {
-        return Ok(());
+        return Ok(sum);
     }
     Err(StorageError::Exists {
         path: known.location.clone().into(),
     })
 }
 
-async fn digest(
-    vault: &Vault,
-    location: &Utf8Path,
-) -> Result<sha2::digest::Output<Sha256>, StorageError> {
+async fn digest(vault: &Vault, location: &Utf8Path) -> Result<String, StorageError> {
     let mut sum = Sha256::new();
     let mut pieces = vault.provider.stream(location, 0, u64::MAX);
     while let Some(piece) = pieces.try_next().await? {
         sum.update(&piece);
     }
-    Ok(sum.finalize())
+    Ok(hex::encode(sum.finalize()))
 }
 
 fn acknowledge(added: Added) -> Json<Stored> {

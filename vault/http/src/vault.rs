@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use camino::Utf8PathBuf;
 use tokio::sync::watch;
 use vault_catalogue::{Added, Catalogue, CatalogueError, NewRecording};
-use vault_storage::{Object, Provider, RecordingName, StorageError, StoredObject};
+use vault_storage::{Object, Provider, RecordingName, Sharing, StorageError, StoredObject};
 
 use crate::auth::Keys;
 use crate::retention::Policy;
@@ -166,22 +166,60 @@ impl Vault {
         self.news.send_modify(|count| *count += 1);
     }
 
-    /// See [`adopt`]. Nothing goes meanwhile: an object whose row went a moment ago would come back.
-    pub async fn adopt(&self) -> Result<usize, VaultError> {
-        let _turn = self.retaining.lock().await;
-        let adopted = adopt(&self.account, &self.provider, &self.catalogue).await?;
+    /// Others may store objects and note them where this vault does.
+    pub fn sharing(&self) -> Sharing {
+        // A folder and a file are locked by whoever has them open.
+        if self.provider.is_remote() && self.catalogue.is_remote() {
+            Sharing::Shared
+        } else {
+            Sharing::Alone
+        }
+    }
+
+    /// Takes up objects that nobody noted: a crash came between the two, or the catalogue is new.
+    /// Returns how many there were.
+    ///
+    /// Nothing goes meanwhile: an object whose row went a moment ago would come back. Where another
+    /// vault may have stored one just now, it is first given the time to note it, with all that it
+    /// knows: `noted_by`.
+    pub async fn adopt(&self, noted_by: Duration) -> Result<usize, VaultError> {
+        let (account, provider, catalogue) = (&self.account, &self.provider, &self.catalogue);
+        let adopted = match self.sharing() {
+            Sharing::Alone => {
+                let _turn = self.retaining.lock().await;
+                adopt(account, provider, catalogue).await?
+            }
+            Sharing::Shared => {
+                let unknown = unknown(account, provider, catalogue).await?;
+                if unknown.is_empty() {
+                    return Ok(0);
+                }
+                tokio::time::sleep(noted_by).await;
+                let _turn = self.retaining.lock().await;
+                take_in(account, provider, catalogue, unknown).await?
+            }
+        };
         self.tell();
         Ok(adopted)
     }
 }
 
-/// Takes up objects that lie in the provider and not in the catalogue: a crash came between
-/// the two, or the catalogue is new. Returns how many there were.
+/// Takes up whatever nobody has noted at this moment; see [`Vault::adopt`].
 pub async fn adopt(
     account: &str,
     provider: &Provider,
     catalogue: &Arc<dyn Catalogue>,
 ) -> Result<usize, VaultError> {
+    let unknown = unknown(account, provider, catalogue).await?;
+    take_in(account, provider, catalogue, unknown).await
+}
+
+/// Objects that lie in the provider and not in the catalogue.
+async fn unknown(
+    account: &str,
+    provider: &Provider,
+    catalogue: &Arc<dyn Catalogue>,
+) -> Result<Vec<Object>, VaultError> {
     // The catalogue may be on another machine, so it is asked beside the walk.
     let (sender, objects) = mpsc::channel::<Object>();
     let of = account.to_owned();
@@ -201,8 +239,18 @@ pub async fn adopt(
     let (unknown, walked) = tokio::join!(unknown, walk);
     let unknown = unknown?;
     walked?;
+    Ok(unknown)
+}
+
+/// Notes objects with what their names tell; returns how many nobody else had noted.
+async fn take_in(
+    account: &str,
+    provider: &Provider,
+    catalogue: &Arc<dyn Catalogue>,
+    objects: Vec<Object>,
+) -> Result<usize, VaultError> {
     let mut adopted = 0;
-    for object in unknown {
+    for object in objects {
         let name = object.key.rsplit('/').next().unwrap_or_default();
         // A name of another shape tells neither camera nor start.
         let name = RecordingName::parse(name).unwrap_or_else(|| RecordingName {
@@ -227,13 +275,14 @@ pub async fn adopt(
             stored_ms: object.modified_ms,
             location: object.location.into_string(),
         };
-        ask(catalogue, move |catalogue| {
+        let added = ask(catalogue, move |catalogue| {
             // Where the catalogue was lost, numbers of the old one may be known outside.
             catalogue.start_at(now_ms())?;
             catalogue.add(&new)
-        })
-        .await?;
-        adopted += 1;
+        });
+        if matches!(added.await?, Added::New(_)) {
+            adopted += 1;
+        }
     }
     Ok(adopted)
 }

@@ -89,7 +89,7 @@ impl Mqtt {
     pub fn new(broker: Broker, topic: Option<String>, site: &str) -> Self {
         let target = Target {
             topic: topic.unwrap_or_else(|| format!("stakeout/{site}/recordings")),
-            client_id: format!("stakeout-{site}-{}", broker.name),
+            client_id: format!("stakeout-{site}-{}-{:016x}", broker.name, own_number()),
             broker,
         };
         Self {
@@ -97,6 +97,12 @@ impl Mqtt {
             connection: None,
         }
     }
+}
+
+/// A broker ends whoever came before under the same name, so two vaults of a site would end each
+/// other in turns.
+fn own_number() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()))
 }
 
 impl Target {

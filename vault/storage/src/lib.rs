@@ -12,6 +12,6 @@ mod s3;
 
 pub use filesystem::FilesystemProvider;
 pub use name::{RecordingName, is_file_name};
-pub use object::{DiskSpace, Object, StorageError, StoredObject};
+pub use object::{DiskSpace, Object, Sharing, StorageError, StoredObject};
 pub use provider::Provider;
 pub use s3::{Platform, PlatformError, RemoteError, S3Identity, S3Provider, S3Settings};

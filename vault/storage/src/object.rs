@@ -76,6 +76,13 @@ pub struct Object {
     pub modified_ms: i64,
 }
 
+/// Whether other vaults may store objects where this one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    Alone,
+    Shared,
+}
+
 /// Bytes of the file system below the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSpace {

@@ -6,7 +6,7 @@ use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 
 use crate::filesystem::{FilesystemProvider, read};
-use crate::object::{DiskSpace, Object, StorageError, StoredObject};
+use crate::object::{DiskSpace, Object, Sharing, StorageError, StoredObject};
 use crate::s3::S3Provider;
 
 /// Pieces of a file that is read: large enough for a disk, small enough for many readers.
@@ -134,6 +134,15 @@ impl Provider {
         match self {
             Self::Filesystem(provider) => provider.space().map(drop),
             Self::S3(provider) => provider.probe().await,
+        }
+    }
+
+    /// Gives up uploads that a vault which is gone has left half-way, and returns how many.
+    pub async fn give_up(&self, sharing: Sharing) -> Result<usize, StorageError> {
+        match self {
+            // Opening it did so, and nobody else may open it meanwhile.
+            Self::Filesystem(_) => Ok(0),
+            Self::S3(provider) => provider.give_up(sharing).await,
         }
     }
 

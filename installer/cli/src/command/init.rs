@@ -8,7 +8,7 @@ use installer_plan::Severity;
 use installer_render::login_name;
 use installer_spec::{
     Agents, Buffer, Camera, Catalogue, ClusterMeans, Isolation, Keeper, Login, Monitoring, Profile,
-    Provider, Record, Source, Storage, TargetChoice, TestSource, When,
+    Provider, Record, Source, Storage, TargetChoice, TestSource, Vault, When,
 };
 
 use super::cameras::{ProbeOutcome, keep_login, probe_text, rtsp_of, typed_camera};
@@ -70,6 +70,7 @@ pub(super) async fn run(arguments: args::Init, context: &Context) -> Result<Exit
         monitoring_labels: BTreeMap::new(),
         cluster: ClusterMeans::default(),
         catalogue: Catalogue::Sqlite,
+        vault: Vault::default(),
         events: Vec::new(),
     };
     write(profile, &wanted, context).await

@@ -7,7 +7,8 @@ use installer_spec::{Profile, Source};
 use super::{DockerFacts, Ownership, images};
 use crate::access;
 use crate::check::{
-    Finding, Severity, catalogue_moved, charts_elsewhere, login_missing, storage_moved,
+    Finding, Severity, catalogue_moved, charts_elsewhere, login_missing, replicas_elsewhere,
+    storage_moved,
 };
 use crate::show::human_bytes;
 use crate::storage::{Promise, StorageEstimate, retention_finding, room_finding};
@@ -23,6 +24,7 @@ pub(super) fn findings(
     promise: Promise,
 ) -> Vec<Finding> {
     let mut found: Vec<_> = charts_elsewhere(profile).into_iter().collect();
+    found.extend(replicas_elsewhere(profile));
     let mut error = |id: &str, message: String, help: &str| {
         found.push(Finding::new(Severity::Error, id, message, help));
     };

@@ -5,7 +5,9 @@ use installer_render::{Layout, stores};
 use installer_spec::{Keeper, Profile};
 
 use crate::access;
-use crate::check::{Finding, Severity, charts_elsewhere, login_missing, storage_moved};
+use crate::check::{
+    Finding, Severity, charts_elsewhere, login_missing, replicas_elsewhere, storage_moved,
+};
 use crate::facts::{Facts, PathFact, ServiceManager, Writable};
 use crate::show::human_bytes;
 use crate::storage::{Promise, StorageEstimate, retention_finding, room_finding};
@@ -24,6 +26,7 @@ pub(super) fn findings(
     promise: Promise,
 ) -> Vec<Finding> {
     let mut found: Vec<_> = charts_elsewhere(profile).into_iter().collect();
+    found.extend(replicas_elsewhere(profile));
     let mut error = |id: &str, message: String, help: &str| {
         found.push(Finding::new(Severity::Error, id, message, help));
     };

@@ -59,7 +59,7 @@ pub(super) fn findings(profile: &Profile, facts: &KubernetesFacts, site: &Site) 
     let mut wanted: Vec<(Room, &Workload)> = site
         .workloads
         .iter()
-        .map(|one| (requests(one), one))
+        .flat_map(|one| std::iter::repeat_n((requests(one), one), replicas(one)))
         .collect();
     wanted.sort_by_key(|(room, one)| {
         let size = (room.memory_bytes, room.cpu_milli);
@@ -119,6 +119,14 @@ fn words(room: &Room) -> String {
         human_bytes(room.memory_bytes),
         human_bytes(room.ephemeral_bytes)
     )
+}
+
+fn replicas(workload: &Workload) -> usize {
+    let manifest = workload.object.value();
+    let replicas = manifest["spec"]["replicas"].as_u64();
+    replicas.map_or(1, |replicas| {
+        usize::try_from(replicas).unwrap_or(usize::MAX)
+    })
 }
 
 /// What the scheduler sets aside for the pod.

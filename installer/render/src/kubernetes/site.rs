@@ -78,9 +78,17 @@ pub(super) fn claims(profile: &Profile) -> BTreeSet<String> {
     if profile.storage.keeper == Keeper::Vault {
         let stores = stores(profile).into_iter();
         claims.extend(stores.map(|store| store.name().to_owned()));
-        claims.insert(VAULT_CLAIM.to_owned());
+        if !is_stateless(profile) {
+            claims.insert(VAULT_CLAIM.to_owned());
+        }
     }
     claims
+}
+
+/// Whether everything that the vault keeps is somewhere else. A claim would hold its pods on one
+/// node.
+pub(super) fn is_stateless(profile: &Profile) -> bool {
+    profile.vault.replicas > 1
 }
 
 /// Whether what agents have outlives their pods: footage that nobody else has, or a buffer by choice.
@@ -132,7 +140,8 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Site {
             .map(plain),
     );
     objects.extend(entrance::objects(inputs).into_iter().map(plain));
-    objects.extend(budget(inputs, &model.containers).map(plain));
+    let budgets = budgets(inputs, &model.containers);
+    objects.extend(budgets.into_iter().map(plain));
     let watched = monitoring::objects(inputs, &model.containers);
     objects.extend(watched.into_iter().map(plain));
     objects.sort_by_key(|one| one.object.id.kind);
@@ -210,7 +219,11 @@ fn quota(inputs: &Inputs<'_>, containers: &[Container]) -> super::Object {
     let mut limit = |what: &str, count: usize| {
         hard.insert(what.to_owned(), Quantity(count.to_string()));
     };
-    limit("pods", 2 * containers.len() + 4);
+    let pods = containers.iter().map(|one| {
+        let replicas = workload::replicas(inputs.profile, one.role);
+        usize::try_from(replicas).unwrap_or(usize::MAX)
+    });
+    limit("pods", 2 * pods.sum::<usize>() + 4);
     limit(
         "persistentvolumeclaims",
         2 * claims(inputs.profile).len() + 2,
@@ -224,21 +237,34 @@ fn quota(inputs: &Inputs<'_>, containers: &[Container]) -> super::Object {
     inputs.object(Kind::ResourceQuota, "site", &quota)
 }
 
-/// How many agents may be moved at a time; of one there is nothing to say.
-fn budget(inputs: &Inputs<'_>, containers: &[Container]) -> Option<super::Object> {
+/// How many agents may be moved at a time, and how many vaults; of one there is nothing to say.
+fn budgets(inputs: &Inputs<'_>, containers: &[Container]) -> Vec<super::Object> {
+    let mut budgets = Vec::new();
     let agents = containers.iter().filter(|one| one.role == Role::Agent);
-    if agents.count() < 2 {
-        return None;
+    if agents.count() > 1 {
+        budgets.push(budget(inputs, Role::Agent, "agents", None));
     }
+    if workload::replicas(inputs.profile, Role::Vault) > 1 {
+        budgets.push(budget(inputs, Role::Vault, "vault", Some(1)));
+    }
+    budgets
+}
+
+/// `most` is the manifest's own if absent.
+fn budget(inputs: &Inputs<'_>, role: Role, name: &str, most: Option<i32>) -> super::Object {
     let mut budget: PodDisruptionBudget = manifest(include_str!(
         "../../../../manifests/kubernetes/disruption-budget.yaml"
     ));
-    budget.metadata.labels = Some(inputs.labels("agents"));
-    budget.spec.get_or_insert_default().selector = Some(LabelSelector {
-        match_labels: Some(role_selector(inputs, Role::Agent)),
+    budget.metadata.labels = Some(inputs.labels(name));
+    let spec = budget.spec.get_or_insert_default();
+    spec.selector = Some(LabelSelector {
+        match_labels: Some(role_selector(inputs, role)),
         match_expressions: None,
     });
-    Some(inputs.object(Kind::PodDisruptionBudget, "agents", &budget))
+    if let Some(most) = most {
+        spec.max_unavailable = Some(IntOrString::Int(most));
+    }
+    inputs.object(Kind::PodDisruptionBudget, name, &budget)
 }
 
 /// Name of a role's service account, and of the role in labels.

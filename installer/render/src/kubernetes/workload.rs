@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use k8s_openapi::api::apps::v1::Deployment;
+use installer_spec::Profile;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     ConfigMapProjection, Container as PodContainer, ContainerPort, EmptyDirVolumeSource, EnvVar,
     ExecAction, KeyToPath, PersistentVolumeClaimVolumeSource, Probe, ProjectedVolumeSource,
@@ -16,11 +17,12 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sha2::{Digest as _, Sha256};
 
 use super::site::{
-    VAULT_CLAIM, keeps_in_claim, keeps_of_agents, layout, role_name, role_selector, secret_home,
-    selector,
+    VAULT_CLAIM, is_stateless, keeps_in_claim, keeps_of_agents, layout, role_name, role_selector,
+    secret_home, selector,
 };
 use super::{Inputs, Kind, Object, TRUST, TRUST_KEY, certificate_secret, manifest, monitoring};
 use crate::configuration::Role;
@@ -39,6 +41,9 @@ const SCRATCH_BYTES: u64 = 64 << 20;
 
 /// The volume with configuration, secrets and certificates.
 const CONTROL: &str = "control";
+
+/// The volume with what a vault has for itself: the lock of its folder.
+const LOCAL: &str = "local";
 
 /// Owner and group: the kubelet gives the files to root and to the pod's own group.
 const CONTROL_MODE: i32 = 0o440;
@@ -82,7 +87,8 @@ pub(super) fn deployment(inputs: &Inputs<'_>, container: &Container) -> Option<O
         .as_mut()
         .expect("invariant: the manifest has a pod");
     pod.service_account_name = Some(role_name(container.role).to_owned());
-    if container.role == Role::Agent {
+    let replicas = replicas(inputs.profile, container.role);
+    if container.role == Role::Agent || replicas > 1 {
         pod.topology_spread_constraints = Some(vec![spread(inputs, container.role)]);
     }
     let volumes = Volumes::of(inputs, container);
@@ -106,7 +112,31 @@ pub(super) fn deployment(inputs: &Inputs<'_>, container: &Container) -> Option<O
             ..ContainerPort::default()
         }]
     });
+    if replicas > 1 {
+        spec.replicas = i32::try_from(replicas).ok();
+        spec.strategy = Some(rolling());
+    }
     Some(inputs.object(Kind::Deployment, service, &deployment))
+}
+
+/// Pods of a role's Deployment.
+pub(super) fn replicas(profile: &Profile, role: Role) -> u32 {
+    match role {
+        Role::Vault => profile.vault.replicas,
+        Role::Agent | Role::Store | Role::TestCamera => 1,
+    }
+}
+
+/// Of pods that share what they keep, none ends before another one stands in for it. Both numbers,
+/// so that both go again with the replicas: the API server would fill one in, and keep it.
+fn rolling() -> DeploymentStrategy {
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_unavailable: Some(IntOrString::Int(0)),
+            max_surge: Some(IntOrString::Int(1)),
+        }),
+    }
 }
 
 pub(super) fn base64(bytes: &[u8]) -> String {
@@ -114,7 +144,7 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     ::base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// Agents of a site on as many nodes as there are.
+/// Pods of a role on as many nodes as there are.
 fn spread(inputs: &Inputs<'_>, role: Role) -> TopologySpreadConstraint {
     TopologySpreadConstraint {
         max_skew: 1,
@@ -300,6 +330,18 @@ impl Volumes {
                 ..Volume::default()
             });
             self.mount("buffer".to_owned(), mount.target.clone(), None);
+            return;
+        }
+        if container.role == Role::Vault && is_stateless(inputs.profile) {
+            self.volumes.push(Volume {
+                name: LOCAL.to_owned(),
+                empty_dir: Some(EmptyDirVolumeSource {
+                    medium: None,
+                    size_limit: Some(bytes(SCRATCH_BYTES)),
+                }),
+                ..Volume::default()
+            });
+            self.mount(LOCAL.to_owned(), mount.target.clone(), None);
             return;
         }
         let claim = match container.role {

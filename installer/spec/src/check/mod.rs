@@ -15,6 +15,7 @@ mod monitoring;
 mod site;
 mod store;
 mod url;
+mod vault;
 
 use std::collections::HashMap;
 use std::time::Duration;

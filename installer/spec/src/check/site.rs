@@ -10,7 +10,7 @@ use super::{Checker, DurationLimits, Fields};
 use crate::keys::{self, Words};
 use crate::profile::{
     Agents, Buffer, Catalogue, ClusterMeans, Isolation, Keeper, Monitoring, Profile, Provider,
-    Storage, TargetChoice,
+    Storage, TargetChoice, Vault,
 };
 use crate::tree::{Kind, Node};
 
@@ -107,6 +107,9 @@ impl Checker<'_> {
         let catalogue = fields
             .get("catalogue")
             .map_or(Some(Catalogue::Sqlite), |node| self.catalogue(node));
+        let vault = fields
+            .get("vault")
+            .map_or(Some(Vault::default()), |node| self.vault(node));
         let charts = fields
             .get("charts")
             .map_or(Some(Vec::new()), |node| self.charts(node, site.as_deref()));
@@ -120,6 +123,14 @@ impl Checker<'_> {
             .map_or(Some(ClusterMeans::default()), |node| self.cluster(node));
         self.check_keeper(&fields, storage.as_ref());
         self.check_charts(&fields, target.flatten());
+        if let Some(vault) = vault {
+            let beside = (
+                storage.as_ref(),
+                catalogue.as_ref(),
+                access.as_ref().and_then(Option::as_ref),
+            );
+            self.check_vault(&fields, vault, target.flatten(), beside);
+        }
         if let (Some(charts), Some(storage)) = (&charts, &storage) {
             self.check_reaches(&fields, charts, storage.keeper);
         }
@@ -134,6 +145,7 @@ impl Checker<'_> {
             cameras: cameras?,
             storage: storage?,
             catalogue: catalogue?,
+            vault: vault?,
             events: events?,
             access: access.map_or(Some(None), |a| a.map(Some))?,
             charts: charts?,

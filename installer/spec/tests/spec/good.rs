@@ -7,7 +7,7 @@ use installer_spec::{
     Access, AccessTls, Acme, Addons, Agents, Broker, Buffer, Camera, Catalogue, ClusterAccess,
     ClusterMeans, Credentials, Database, EventSink, Exposure, Isolation, Issuer, IssuerKind,
     Keeper, Login, MemoryLists, MongoAddress, Monitoring, Parsed, Profile, Provider, Record, S3,
-    S3Identity, Source, SourceFile, Storage, TargetChoice, TestSource, When, parse, to_yaml,
+    S3Identity, Source, SourceFile, Storage, TargetChoice, TestSource, Vault, When, parse, to_yaml,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -49,6 +49,7 @@ fn every_sample_holds_without_a_warning() {
         "no-vault.yaml",
         "one-camera.yaml",
         "published.yaml",
+        "replicas.yaml",
         "stores.yaml",
     ];
     assert_eq!(names, wanted);
@@ -162,6 +163,7 @@ monitoring: { when: off, labels: { release: \"7\" } }
             quota: Some(2 << 40),
         },
         catalogue: Catalogue::Sqlite,
+        vault: Vault::default(),
         events: vec![EventSink::Webhook {
             url: url("https://h/x"),
         }],
@@ -405,6 +407,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 select(vec![Addons::Tell, Addons::Enable]),
                 proptest::option::of("10\\.0\\.0\\.[1-9]-10\\.0\\.0\\.1[0-9]"),
             ),
+            1..=3_u32,
         ),
     )
         .prop_map(
@@ -416,9 +419,19 @@ fn any_profile() -> impl Strategy<Value = Profile> {
                 (path, retention, quota, keeper, provider),
                 catalogue,
                 (events, access),
-                (buffer, monitoring, monitoring_labels, (addons, addresses)),
+                (buffer, monitoring, monitoring_labels, (addons, addresses), replicas),
             )| {
+                let shares = keeper == Keeper::Vault
+                    && provider != Provider::Filesystem
+                    && catalogue != Catalogue::Sqlite
+                    && matches!(target, TargetChoice::Auto | TargetChoice::Kubernetes)
+                    && access
+                        .as_ref()
+                        .is_none_or(|access| !matches!(access.tls, AccessTls::Acme(_)));
                 Profile {
+                    vault: Vault {
+                        replicas: if shares { replicas } else { 1 },
+                    },
                     site,
                     target,
                     agents: Agents { isolation, buffer },

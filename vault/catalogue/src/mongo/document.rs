@@ -37,7 +37,16 @@ pub(super) struct Told {
 #[serde(default)]
 pub(super) struct Delivery {
     pub(super) seq: i64,
-    /// The vault that tells it now, and until when.
+}
+
+/// Collection `claims`: who tells an integration. The one with the highest number counts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Claim {
+    /// See [`claim_id`].
+    #[serde(rename = "_id")]
+    pub(super) id: String,
+    pub(super) integration: String,
+    pub(super) number: i64,
     pub(super) holder: String,
     pub(super) until_ms: i64,
 }
@@ -71,6 +80,10 @@ pub(super) fn recording_key(id: i64) -> String {
 
 pub(super) fn event_id(seq: i64) -> String {
     format!("{seq:019}")
+}
+
+pub(super) fn claim_id(integration: &str, number: i64) -> String {
+    format!("{integration}/{number:019}")
 }
 
 impl Kept {

@@ -30,7 +30,9 @@ use vault_api::{Event, Page, Recording};
 
 pub use self::settings::{MongoLogin, MongoSettings};
 
-use self::document::{Delivery, Kept, Numbers, Told, event_id, recording_id, recording_key, there};
+use self::document::{
+    Claim, Delivery, Kept, Numbers, Told, event_id, recording_id, recording_key, there,
+};
 use crate::page::page;
 use crate::{Added, Catalogue, CatalogueError, NewRecording, PageToken, Totals, taken_by_all};
 
@@ -54,6 +56,7 @@ pub struct MongoCatalogue {
     recordings: Collection<Kept>,
     events: Collection<Told>,
     deliveries: Collection<Delivery>,
+    claims: Collection<Claim>,
     numbers: Collection<Numbers>,
     commands: mongodb::sync::Database,
     /// The driver reads it by its path, for every connection that it makes anew.
@@ -119,6 +122,7 @@ impl MongoCatalogue {
             recordings: database.collection("recordings"),
             events: database.collection("events"),
             deliveries: database.collection("deliveries"),
+            claims: database.collection("claims"),
             numbers: database.collection("numbers"),
             commands: database,
             _identity: identity.map(|(_, file)| file),
@@ -218,6 +222,24 @@ impl MongoCatalogue {
         found.run().map_err(self.failed("look into"))
     }
 
+    /// Before it is settled: what was not told of yet is told of with everything that is known.
+    fn complete(&self, kept: &mut Kept, new: &NewRecording) -> Result<(), CatalogueError> {
+        let Some(whole) = new.completes(&kept.recording) else {
+            return Ok(());
+        };
+        let known = doc! { "$set": {
+            "camera": &whole.camera,
+            "start_ms": whole.start_ms,
+            "duration_ms": whole.duration_ms,
+            "sha256": &whole.sha256,
+        } };
+        let there = doc! { "_id": &kept.id, "gone_ms": 0_i64 };
+        let done = self.recordings.update_one(there, known).run();
+        done.map_err(self.failed("add what was missing to"))?;
+        kept.recording = whole;
+        Ok(())
+    }
+
     fn list(
         &self,
         filter: Document,
@@ -297,7 +319,8 @@ impl Catalogue for MongoCatalogue {
         for _ in 0..PROBES {
             let id = match self.find(&new.account, &new.key)? {
                 // Whoever began it may be gone.
-                Ok(kept) if kept.gone_ms == 0 => {
+                Ok(mut kept) if kept.gone_ms == 0 => {
+                    self.complete(&mut kept, new)?;
                     self.settle(&kept)?;
                     return Ok(Added::Duplicate(kept.recording));
                 }

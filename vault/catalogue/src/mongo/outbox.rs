@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use mongodb::bson::doc;
-use mongodb::options::{ReadConcern, ReturnDocument};
+use mongodb::options::ReadConcern;
 use vault_api::Event;
 
-use super::document::{Delivery, Kept, Numbers, Told, event_id};
+use super::document::{Claim, Delivery, Kept, Numbers, Told, claim_id, event_id};
 use super::{LEASE_MS, MongoCatalogue, NUMBERS, is_duplicate, now_ms};
 use crate::CatalogueError;
 
@@ -157,8 +157,9 @@ impl MongoCatalogue {
         Ok(found)
     }
 
-    /// One vault at a time tells an integration. `FerretDB` 1 changes a document in two steps, so two
-    /// that ask at the very same moment may both be told yes there: an event twice, never none.
+    /// One vault at a time tells an integration. Two that ask at the very same moment insert the same
+    /// number, which one of them can: `FerretDB` 1 changes a document in two steps, so that both would
+    /// find it free and take it. Only who holds a claim changes it.
     pub(super) fn lease(&self, integration: &str) -> Result<bool, CatalogueError> {
         let now = now_ms();
         let mut leases = self.leases();
@@ -170,34 +171,55 @@ impl MongoCatalogue {
         }
         leases.remove(integration);
         drop(leases);
+        let failed = self.failed("claim deliveries of");
+        let of = doc! { "integration": integration };
+        let newest = self.claims.find_one(of).sort(doc! { "number": -1 });
+        let newest = newest.run().map_err(&failed)?;
         let until = now + LEASE_MS;
-        let free = doc! {
-            "_id": integration,
-            "$or": [{ "until_ms": { "$lt": now } }, { "holder": &self.holder }],
-        };
-        let mine = doc! { "$set": { "holder": &self.holder, "until_ms": until } };
-        let asked = self.deliveries.find_one_and_update(free, mine).upsert(true);
-        match asked.return_document(ReturnDocument::After).run() {
-            Ok(delivery) => {
-                let held = delivery.is_some_and(|delivery| delivery.holder == self.holder);
-                if held {
-                    self.leases().insert(integration.to_owned(), until);
-                }
-                Ok(held)
+        let held = match newest {
+            Some(claim) if claim.until_ms > now && claim.holder == self.holder => {
+                let longer = doc! { "$set": { "until_ms": until } };
+                let done = self.claims.update_one(doc! { "_id": claim.id }, longer);
+                done.run().map_err(&failed)?.matched_count == 1
             }
-            // Held by another, so nothing matched and its document could not be made.
-            Err(error) if is_duplicate(&error) => Ok(false),
-            Err(error) => Err(self.failed("claim deliveries of")(error)),
+            Some(claim) if claim.until_ms > now => false,
+            over => {
+                let number = over.map_or(0, |claim| claim.number) + 1;
+                self.take(integration, number, until)?
+            }
+        };
+        if held {
+            self.leases().insert(integration.to_owned(), until);
         }
+        Ok(held)
+    }
+
+    /// Whether the claim of this number is ours.
+    fn take(&self, integration: &str, number: i64, until_ms: i64) -> Result<bool, CatalogueError> {
+        let failed = self.failed("claim deliveries of");
+        let claim = Claim {
+            id: claim_id(integration, number),
+            integration: integration.to_owned(),
+            number,
+            holder: self.holder.clone(),
+            until_ms,
+        };
+        match self.claims.insert_one(claim).run() {
+            Err(error) if is_duplicate(&error) => return Ok(false),
+            done => done.map_err(&failed)?,
+        };
+        let over = doc! { "integration": integration, "number": { "$lt": number } };
+        self.claims.delete_many(over).run().map_err(&failed)?;
+        Ok(true)
     }
 
     /// Gives back what is held, so that another vault need not wait.
     pub(super) fn release(&self) -> Result<(), CatalogueError> {
         let held = std::mem::take(&mut *self.leases());
         for integration in held.into_keys() {
-            let mine = doc! { "_id": integration, "holder": &self.holder };
+            let mine = doc! { "integration": integration, "holder": &self.holder };
             let free = doc! { "$set": { "until_ms": 0_i64 } };
-            let done = self.deliveries.update_one(mine, free).run();
+            let done = self.claims.update_many(mine, free).run();
             done.map_err(self.failed("release deliveries of"))?;
         }
         Ok(())

@@ -150,7 +150,21 @@ impl Catalogue for SqliteCatalogue {
         let site = self.site.clone();
         let transaction = connection.transaction().map_err(&failed)?;
         if let Some(found) = by_key(&transaction, &new.account, &new.key).map_err(&failed)? {
-            return Ok(Added::Duplicate(found));
+            let Some(whole) = new.completes(&found) else {
+                return Ok(Added::Duplicate(found));
+            };
+            let sql = "UPDATE recordings SET camera = ?2, start_ms = ?3, duration_ms = ?4, \
+                       sha256 = ?5 WHERE id = ?1";
+            let values = params![
+                whole.id,
+                whole.camera,
+                whole.start_ms,
+                whole.duration_ms,
+                whole.sha256
+            ];
+            transaction.execute(sql, values).map_err(&failed)?;
+            transaction.commit().map_err(&failed)?;
+            return Ok(Added::Duplicate(whole));
         }
         transaction
             .execute(

@@ -1,6 +1,6 @@
 //! One suite for both stores. Every test begins with an empty catalogue.
 
-use vault_catalogue::{Added, Catalogue};
+use vault_catalogue::{Added, Catalogue, NewRecording};
 
 use crate::{Place, new};
 
@@ -18,6 +18,7 @@ macro_rules! suite {
 
 suite! {
     the_same_recording_again_is_told_of_once
+    who_found_it_and_who_stored_it_make_one_recording_that_is_told_of_once
     what_was_added_is_there_after_a_reopen
     an_expired_recording_is_gone_and_told_of
     a_name_can_be_used_again_after_its_recording_expired
@@ -58,6 +59,48 @@ fn the_same_recording_again_is_told_of_once(place: &Place) {
     assert_eq!(catalogue.by_id(first.id).unwrap(), Some(first));
     catalogue.probe().unwrap();
     catalogue.verify().unwrap();
+}
+
+/// An object is found by a vault that starts before another one has noted what it stored.
+fn who_found_it_and_who_stored_it_make_one_recording_that_is_told_of_once(place: &Place) {
+    let catalogue = place.open();
+    let found = stored(catalogue.add(&new("gate", 1)).unwrap());
+    let mut whole = new("front gate", 1);
+    (whole.key, whole.stored_ms) = (found.key.clone(), 9000);
+    (whole.start_ms, whole.duration_ms) = (1007, 990);
+    whole.sha256 = Some("ab".repeat(32));
+    let other = NewRecording {
+        bytes: 11,
+        ..whole.clone()
+    };
+    assert_eq!(
+        catalogue.add(&other).unwrap(),
+        Added::Duplicate(found.clone())
+    );
+    let wanted = vault_api::Recording {
+        camera: "front gate".to_owned(),
+        start_ms: 1007,
+        duration_ms: 990,
+        sha256: whole.sha256.clone(),
+        ..found.clone()
+    };
+    // Whoever found it comes too late with the little that it knows, and so does another checksum.
+    let mut later = whole.clone();
+    later.sha256 = Some("cd".repeat(32));
+    for again in [&whole, &new("gate", 1), &later] {
+        let added = catalogue.add(again).unwrap();
+        assert_eq!(added, Added::Duplicate(wanted.clone()));
+    }
+    assert_eq!(catalogue.by_id(found.id).unwrap(), Some(wanted.clone()));
+    let page = catalogue.page(Some("front gate"), None, 10).unwrap();
+    assert_eq!(page.recordings, std::slice::from_ref(&wanted));
+    assert_eq!(catalogue.totals().unwrap().bytes, 10);
+    assert_eq!(kinds(&*catalogue), ["recording.stored"]);
+    catalogue.expire(&wanted, 10_000).unwrap();
+    let told = ["recording.stored", "recording.expired"];
+    assert_eq!(kinds(&*catalogue), told);
+    let events = catalogue.events(0, None, 10).unwrap();
+    assert_eq!(events[1].recording, wanted);
 }
 
 fn what_was_added_is_there_after_a_reopen(place: &Place) {

@@ -1,5 +1,7 @@
 //! What only a database elsewhere can do.
 
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use vault_catalogue::{Catalogue, CatalogueError, MongoCatalogue, MongoSettings};
@@ -20,6 +22,32 @@ fn one_vault_at_a_time_tells_and_hands_over_when_it_ends() {
     assert!(two.claim("hook").unwrap());
     assert!(!one.claim("hook").unwrap());
     assert_eq!(two.delivered("hook").unwrap(), 3);
+}
+
+#[test]
+fn of_two_that_ask_in_the_same_instant_one_tells() {
+    let server = Ferretdb::start();
+    let mut pair = [open(&server, "d"), open(&server, "d")];
+    for _ in 0..100 {
+        let begin = Barrier::new(2);
+        let ask = |one: &MongoCatalogue| {
+            begin.wait();
+            one.claim("hook").unwrap()
+        };
+        let told = thread::scope(|scope| {
+            let other = scope.spawn(|| ask(&pair[1]));
+            [ask(&pair[0]), other.join().unwrap()]
+        });
+        assert_eq!(told.iter().filter(|yes| **yes).count(), 1, "{told:?}");
+        // Whoever it was ends, and is there again.
+        for (one, told) in pair.iter_mut().zip(told) {
+            if told {
+                one.close().unwrap();
+                *one = open(&server, "d");
+                one.probe().unwrap();
+            }
+        }
+    }
 }
 
 #[test]

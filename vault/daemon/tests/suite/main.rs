@@ -13,6 +13,7 @@ mod faults;
 mod kill;
 mod mongo;
 mod repeats;
+mod replicas;
 mod s3;
 mod scratch;
 mod support;

@@ -105,6 +105,23 @@ async fn events_wait_for_a_broker_that_is_down_and_survive_its_restart() {
 }
 
 #[tokio::test]
+async fn two_vaults_of_a_site_do_not_end_each_other() {
+    let real = RealBroker::start("mosquitto", Files::default(), &[]);
+    let outbox = Outbox::new();
+    outbox.add(1);
+    let event = outbox.events().remove(0);
+    let mut both = [(); 2].map(|()| Mqtt::new(broker(&real), None, "site"));
+    for sink in &mut both {
+        sink.ready().await.unwrap();
+    }
+    for _ in 0..3 {
+        for sink in &mut both {
+            sink.send(&event).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_a_broker_refuses_is_said_and_waits() {
     let real = RealBroker::start(
         "mosquitto",

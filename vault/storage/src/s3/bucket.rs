@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, header};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use reqwest::Client;
@@ -53,6 +55,15 @@ pub enum RemoteError {
 pub(super) struct Unfinished {
     pub(super) key: String,
     pub(super) id: String,
+    /// By the server's own clock; absent where it does not say.
+    pub(super) age: Option<Duration>,
+}
+
+/// What a server said when it agreed.
+struct Answer {
+    text: String,
+    /// When, by its clock.
+    at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -107,8 +118,8 @@ impl Bucket {
     pub(super) async fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, RemoteError> {
         // MinIO takes a prefix for the whole name of an object here.
         let query = [("uploads", "")];
-        let text = self.ask(Method::GET, &query, String::new()).await?;
-        let mut found = parse_unfinished(&text);
+        let answer = self.ask(Method::GET, &query, String::new()).await?;
+        let mut found = parse_unfinished(&answer.text, answer.at);
         found.retain(|upload| upload.key.starts_with(prefix));
         Ok(found)
     }
@@ -118,7 +129,7 @@ impl Bucket {
         method: Method,
         query: &[(&str, &str)],
         body: String,
-    ) -> Result<String, RemoteError> {
+    ) -> Result<Answer, RemoteError> {
         let mut url = self.url.clone();
         // With a path of its own, `HOST/BUCKET/` and `HOST/BUCKET` are signed differently.
         if !url.path().ends_with('/') {
@@ -151,9 +162,12 @@ impl Bucket {
             .send();
         let answer = sent.await.map_err(unreachable)?;
         let status = answer.status();
+        let date = answer.headers().get(header::DATE);
+        let date = date.and_then(|date| rfc2822::parse(date.to_str().ok()?).ok());
         let text = answer.text().await.map_err(unreachable)?;
         if status.is_success() {
-            return Ok(text);
+            let at = date.map(|date| date.timestamp());
+            return Ok(Answer { text, at });
         }
         let code = between(&text, "<Code>", "</Code>").unwrap_or_default();
         Err(self.named(status.as_u16(), code))
@@ -177,13 +191,19 @@ fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
 }
 
 /// Keys of ours need no escaping in XML; what does is not ours.
-fn parse_unfinished(text: &str) -> Vec<Unfinished> {
+fn parse_unfinished(text: &str, now: Option<Timestamp>) -> Vec<Unfinished> {
     let uploads = text.split("<Upload>").skip(1);
     let found = uploads.filter_map(|upload| {
         let key = between(upload, "<Key>", "</Key>").filter(|key| !key.contains('&'))?;
         let id = between(upload, "<UploadId>", "</UploadId>")?;
-        let (key, id) = (key.to_owned(), id.to_owned());
-        Some(Unfinished { key, id })
+        let begun = between(upload, "<Initiated>", "</Initiated>");
+        let begun = begun.and_then(|begun| begun.parse::<Timestamp>().ok());
+        let age = now.zip(begun).map(|(now, begun)| now.duration_since(begun));
+        Some(Unfinished {
+            key: key.to_owned(),
+            id: id.to_owned(),
+            age: age.and_then(|age| Duration::try_from(age).ok()),
+        })
     });
     found.collect()
 }
@@ -195,14 +215,23 @@ mod tests {
     #[test]
     fn a_list_of_unfinished_uploads_is_read() {
         let text = "<ListMultipartUploadsResult><Bucket>b</Bucket><KeyMarker></KeyMarker>\
-            <Upload><Key>p/a/1.mp4</Key><UploadId>one</UploadId></Upload>\
+            <Upload><Key>p/a/1.mp4</Key><UploadId>one</UploadId>\
+            <Initiated>2026-11-22T05:00:00.000Z</Initiated></Upload>\
             <Upload><UploadId>two</UploadId><Key>p/a&amp;b.mp4</Key></Upload>\
             <Upload><UploadId>three</UploadId><Key>p/a/3.mp4</Key></Upload></ListMultipartUploadsResult>";
-        let found: Vec<_> = parse_unfinished(text)
-            .into_iter()
-            .map(|upload| (upload.key, upload.id))
-            .collect();
-        let wanted = [("p/a/1.mp4", "one"), ("p/a/3.mp4", "three")];
-        assert_eq!(found, wanted.map(|(key, id)| (key.into(), id.into())));
+        let now = rfc2822::parse("Sun, 22 Nov 2026 06:00:00 GMT").unwrap();
+        let found = parse_unfinished(text, Some(now.timestamp()));
+        let upload = |key: &str, id: &str, age| Unfinished {
+            key: key.to_owned(),
+            id: id.to_owned(),
+            age,
+        };
+        let hour = Some(Duration::from_hours(1));
+        let wanted = [
+            upload("p/a/1.mp4", "one", hour),
+            upload("p/a/3.mp4", "three", None),
+        ];
+        assert_eq!(found, wanted);
+        assert_eq!(parse_unfinished(text, None)[0].age, None);
     }
 }

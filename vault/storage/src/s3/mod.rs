@@ -6,6 +6,7 @@
 mod bucket;
 mod identity;
 mod put;
+mod requests;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
-use object_store::client::{ClientOptions, HttpClient, HttpConnector};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{
@@ -26,10 +26,11 @@ use reqwest::{Certificate, Client};
 use url::Url;
 
 use crate::name::is_file_name;
-use crate::object::{Object, StorageError};
+use crate::object::{Object, Sharing, StorageError};
 use bucket::Bucket;
 pub use bucket::RemoteError;
 pub use identity::{Platform, PlatformError, S3Identity};
+use requests::Requests;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// A server that sends nothing for this long is gone.
@@ -38,6 +39,12 @@ const QUIET: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_secs(10);
 /// An answer that all is well is good for so long: a health check is open to everybody.
 const WELL: Duration = Duration::from_secs(3);
+
+/// An upload that takes longer is cut off. At 16 KiB/s, the slowest that an agent puts up with, that
+/// is 675 MiB.
+const LONGEST: Duration = Duration::from_hours(12);
+/// Nobody's, since its vault had time to end it: the last request of an upload takes seconds.
+const ORPHAN: Duration = Duration::from_hours(13);
 
 /// Where and how; the bucket may not be there yet.
 #[derive(Clone)]
@@ -135,7 +142,7 @@ impl S3Provider {
             // Not every server knows how to delete many at once.
             .with_disable_bulk_delete(true)
             .with_retry(retry)
-            .with_http_connector(Ready(client.clone()));
+            .with_http_connector(Requests(client.clone()));
         let store = settings.identity.give_to(builder).build();
         let store = store.map_err(|error| failed(RemoteError::Request(error)))?;
         let prefix = settings.prefix.as_ref().map(|prefix| format!("{prefix}/"));
@@ -154,38 +161,53 @@ impl S3Provider {
         })
     }
 
-    /// Proves that the bucket can be used, makes it where `create` says so, and gives up uploads
-    /// that an earlier process left unfinished below our prefix.
+    /// Proves that the bucket can be used, and makes it where `create` says so.
     pub async fn prepare(&self, create: bool) -> Result<(), StorageError> {
         match self.bucket.probe(&self.prefix).await {
             Err(RemoteError::NoBucket { .. }) if create => {
                 let made = self.bucket.create().await;
                 made.map_err(|source| self.failed("make", "", source))?;
                 tracing::info!("made bucket `{}`", self.name);
+                Ok(())
             }
-            probed => probed.map_err(|source| self.failed("use", "", source))?,
+            probed => probed.map_err(|source| self.failed("use", "", source)),
         }
+    }
+
+    /// Gives up uploads in parts that are surely nobody's, and returns how many there were.
+    ///
+    /// Looked at is what lies below our prefix and is not being stored by this process. Where the
+    /// vault is alone, whoever began that is gone. Where others store there too, it is theirs and may
+    /// be alive until it is older than [`ORPHAN`]: every vault ends its own uploads before that. The
+    /// age is the server's word from begin to end, so that nobody's clock matters. Were one of them
+    /// alive all the same, its completion would fail and nothing would be acknowledged.
+    pub(crate) async fn give_up(&self, sharing: Sharing) -> Result<usize, StorageError> {
         if self.prefix.is_empty() {
             // Somebody else's uploads may lie beside ours.
-            return Ok(());
+            return Ok(0);
         }
-        let unfinished = match self.bucket.unfinished(&self.prefix).await {
-            Ok(unfinished) => unfinished,
-            // Their parts cost room, and nothing else; not all keys may ask for them.
-            Err(error) => {
-                tracing::warn!("cannot ask for unfinished uploads: {error}");
-                return Ok(());
-            }
-        };
+        let unfinished = self.bucket.unfinished(&self.prefix).await;
+        let unfinished = unfinished.map_err(|source| self.failed("list uploads of", "", source))?;
+        let mut given_up = 0;
         for upload in unfinished {
+            let old = upload.age.is_some_and(|age| age >= ORPHAN);
+            let key = upload.key.strip_prefix(&self.prefix).unwrap_or_default();
+            if (sharing == Sharing::Shared && !old) || self.is_taken(key) {
+                continue;
+            }
             let Ok(path) = Path::parse(&upload.key) else {
                 continue;
             };
-            if let Err(error) = self.store.abort_multipart(&path, &upload.id).await {
-                tracing::warn!("cannot give up the upload of `{}`: {error}", upload.key);
+            match self.store.abort_multipart(&path, &upload.id).await {
+                // It ended by itself since it was listed.
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => {
+                    return Err(self.explain("give up the upload of", &path, error).await);
+                }
+                Ok(()) => given_up += 1,
             }
         }
-        Ok(())
+        Ok(given_up)
     }
 
     /// Where the object of a key lies.
@@ -374,16 +396,6 @@ fn client(settings: &S3Settings) -> reqwest::Result<Client> {
         None => {}
     }
     client.build()
-}
-
-/// Gives `object_store` our client.
-#[derive(Debug)]
-struct Ready(Client);
-
-impl HttpConnector for Ready {
-    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.0.clone()))
-    }
 }
 
 #[cfg(test)]

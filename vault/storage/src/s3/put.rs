@@ -13,7 +13,7 @@ use object_store::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{RemoteError, S3Provider};
+use super::{LONGEST, RemoteError, S3Provider};
 use crate::object::{QUIET, StorageError, StoredObject};
 
 /// The smallest part that S3 takes, so that an upload holds little memory; 10,000 of them are
@@ -29,8 +29,24 @@ struct Read {
 }
 
 impl S3Provider {
-    /// Stores an upload; memory is bounded by one part of it.
+    /// Stores an upload; memory is bounded by one part of it, and time by [`LONGEST`].
     pub(crate) async fn put<E>(
+        &self,
+        key: &str,
+        body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        announced: Option<&str>,
+    ) -> Result<StoredObject, StorageError>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let _claim = self.claim(key).await;
+        let stored = tokio::time::timeout(LONGEST, self.put_claimed(key, body, announced));
+        stored
+            .await
+            .unwrap_or_else(|late| Err(StorageError::Cut(Box::new(late))))
+    }
+
+    async fn put_claimed<E>(
         &self,
         key: &str,
         mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
@@ -41,7 +57,6 @@ impl S3Provider {
     {
         let location = self.location(key);
         let path = self.path(&location)?;
-        let _claim = self.claim(key).await;
         let there = self.size(&location).await?;
         let mut read = Read {
             hash: Sha256::new(),
@@ -86,10 +101,10 @@ impl S3Provider {
             return self.put_whole(&path, rest, stored).await;
         }
         self.send(&path, &mut parts, rest).await?;
-        if let Some(parts) = parts {
-            self.complete(&path, parts, stored.bytes).await?;
-        }
-        Ok(stored)
+        let Some(parts) = parts else {
+            return Ok(stored);
+        };
+        self.complete(&path, parts, stored).await
     }
 
     async fn put_whole(
@@ -152,24 +167,28 @@ impl S3Provider {
         &self,
         path: &Path,
         mut parts: Parts,
-        bytes: u64,
-    ) -> Result<(), StorageError> {
+        stored: StoredObject,
+    ) -> Result<StoredObject, StorageError> {
         let sent = std::mem::take(&mut parts.sent);
         let completed = self.store.complete_multipart(path, &parts.id, sent).await;
         if let Err(error) = completed {
-            return Err(self.explain("store", path, error).await);
+            // Another vault was faster, or our own first try got through unheard.
+            return match self.size(&stored.location).await {
+                Ok(Some(found)) => self.same_or_else(stored, found).await,
+                _ => Err(self.explain("store", path, error).await),
+            };
         }
         parts.done = true;
         // Each part was checked by its SHA-256; that all of them are there, by the sum.
-        let found = match self.store.head(path).await {
-            Ok(found) => found.size,
+        let (sent, found) = match self.store.head(path).await {
+            Ok(found) => (stored.bytes, found.size),
             Err(error) => return Err(self.explain("store", path, error).await),
         };
-        if found != bytes {
-            let source = RemoteError::Short { sent: bytes, found };
+        if found != sent {
+            let source = RemoteError::Short { sent, found };
             return Err(self.failed("store", path.as_ref(), source));
         }
-        Ok(())
+        Ok(stored)
     }
 
     /// An object has the name already: fine when it is this one, which a crash kept from being
@@ -192,6 +211,12 @@ impl S3Provider {
         Err(StorageError::Exists {
             path: stored.location,
         })
+    }
+
+    /// Whether an object of this key is being stored by this process.
+    pub(super) fn is_taken(&self, key: &str) -> bool {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.contains(key)
     }
 
     /// Waits until nobody else stores an object of this key.
@@ -261,7 +286,7 @@ impl Drop for Parts {
             return;
         }
         let (store, path, id) = (Arc::clone(&self.store), self.path.clone(), self.id.clone());
-        // What this does not reach, the next start gives up.
+        // What this does not reach is given up later, see `S3Provider::give_up`.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             drop(runtime.spawn(async move {
                 if let Err(error) = store.abort_multipart(&path, &id).await {

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use vault_storage::{Provider, RemoteError, S3Identity, S3Provider, S3Settings, StorageError};
+use tokio::sync::oneshot::{self, Receiver, Sender};
+use vault_storage::{
+    Provider, RemoteError, S3Identity, S3Provider, S3Settings, Sharing, StorageError,
+};
 use vault_testkit::{Files, Minio};
 
 use crate::{SHARED, settings};
@@ -140,7 +143,7 @@ fn cut_off(settings: &S3Settings) {
 }
 
 #[tokio::test]
-async fn an_upload_that_a_crash_cut_off_is_given_up_by_the_next_start() {
+async fn an_upload_that_a_crash_cut_off_is_given_up_by_a_vault_that_is_alone() {
     let minio = Minio::start();
     let settings = settings(&minio, "crashed", Some("vault"));
     let of = settings.clone();
@@ -148,12 +151,84 @@ async fn an_upload_that_a_crash_cut_off_is_given_up_by_the_next_start() {
         .await
         .unwrap();
     assert_eq!(unfinished(&minio), 1);
-    let provider = S3Provider::new(&settings).unwrap();
-    provider.prepare(false).await.unwrap();
+    let provider = Provider::from(S3Provider::new(&settings).unwrap());
+    // It is younger than what another vault may still be storing.
+    assert_eq!(provider.give_up(Sharing::Shared).await.unwrap(), 0);
+    assert_eq!(unfinished(&minio), 1);
+    assert_eq!(provider.give_up(Sharing::Alone).await.unwrap(), 1);
     assert_eq!(unfinished(&minio), 0);
-    let provider = Provider::from(provider);
     let stored = provider.put("a/cut.mp4", film(), None).await.unwrap();
     assert_eq!(stored.bytes, 4);
+}
+
+/// Pieces that are more than one part, and a pause in the middle of them until it is let go.
+fn slowly(byte: u8) -> (Sender<()>, Receiver<()>, Body) {
+    let (go, gone_on) = oneshot::channel();
+    let (sent, half) = oneshot::channel();
+    let piece = move || Ok::<_, io::Error>(Bytes::from(vec![byte; 60_000]));
+    let pause = stream::once(async move {
+        sent.send(()).unwrap();
+        gone_on.await.unwrap();
+        piece()
+    });
+    let pieces = move || stream::iter((0..100).map(move |_| piece()));
+    let body = pieces().chain(pause).chain(pieces());
+    (go, half, Box::pin(body))
+}
+
+type Body = std::pin::Pin<Box<dyn futures::Stream<Item = io::Result<Bytes>> + Send>>;
+
+#[tokio::test]
+async fn an_upload_that_is_alive_is_not_given_up() {
+    let minio = Minio::start();
+    let settings = settings(&minio, "alive", Some("vault"));
+    let one = S3Provider::new(&settings).unwrap();
+    one.prepare(true).await.unwrap();
+    let (one, two) = (
+        Provider::from(one),
+        Provider::from(S3Provider::new(&settings).unwrap()),
+    );
+    let (go, half, body) = slowly(7);
+    let upload = one.put("a/1.mp4", body, None);
+    let meanwhile = async {
+        half.await.unwrap();
+        // By the one who stores it even where it thinks that it is alone.
+        assert_eq!(unfinished(&minio), 1);
+        assert_eq!(one.give_up(Sharing::Alone).await.unwrap(), 0);
+        assert_eq!(two.give_up(Sharing::Shared).await.unwrap(), 0);
+        go.send(()).unwrap();
+    };
+    let (stored, ()) = tokio::join!(upload, meanwhile);
+    assert_eq!(stored.unwrap().bytes, 201 * 60_000);
+}
+
+#[tokio::test]
+async fn of_two_vaults_that_store_one_name_at_once_the_second_replaces_nothing() {
+    let settings = settings(&SHARED, "same-name", Some("vault"));
+    let new = || S3Provider::new(&settings).unwrap();
+    new().prepare(true).await.unwrap();
+    let (one, two) = (Provider::from(new()), Provider::from(new()));
+    for (key, other, fits) in [("a/1.mp4", 7, true), ("a/2.mp4", 8, false)] {
+        let (go, half, body) = slowly(7);
+        let upload = one.put(key, body, None);
+        let meanwhile = async {
+            half.await.unwrap();
+            let (go_too, _half, body) = slowly(other);
+            go_too.send(()).unwrap();
+            let stored = two.put(key, body, None).await.unwrap();
+            go.send(()).unwrap();
+            stored
+        };
+        let (late, first) = tokio::join!(upload, meanwhile);
+        match late {
+            Ok(late) => assert!(fits && late == first, "{late:?}"),
+            Err(StorageError::Exists { .. }) => assert!(!fits),
+            Err(error) => panic!("{error}"),
+        }
+        let pieces = two.stream(&first.location, 0, u64::MAX);
+        let kept: Vec<Bytes> = pieces.map(Result::unwrap).collect().await;
+        assert!(kept.concat().iter().all(|byte| *byte == other), "{key}");
+    }
 }
 
 /// Memory of this process must not grow with what it stores.
