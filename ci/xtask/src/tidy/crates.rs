@@ -81,6 +81,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "installer-spec",
         ],
     ),
+    ("installer-aws", &["installer-engine"]),
     (
         "installer-cli",
         &[
