@@ -12,6 +12,7 @@ use crate::policy::Document;
 pub enum Step {
     MakeBucket {
         bucket: String,
+        arn: String,
         region: String,
         tags: Tags,
     },

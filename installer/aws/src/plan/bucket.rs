@@ -2,7 +2,7 @@
 
 use super::{Managed, Owner, Refusal, our_tags, owner, tags_to_set};
 use crate::facts::{BucketFact, BucketState, Encryption, Facts, LifecycleRule};
-use crate::policy::{Document, PLAIN, bucket_policy};
+use crate::policy::{Document, PLAIN, bucket_arn, bucket_policy};
 use crate::step::Step;
 use crate::wanted::Wanted;
 
@@ -84,6 +84,7 @@ pub(super) fn steps(wanted: &Wanted, facts: &Facts) -> Result<Planned, Refusal> 
 fn made(wanted: &Wanted, facts: &Facts) -> Vec<Step> {
     let make = Step::MakeBucket {
         bucket: wanted.bucket.name.clone(),
+        arn: bucket_arn(wanted, &facts.caller.partition),
         region: wanted.region.clone(),
         tags: our_tags(wanted, facts, Managed::Made),
     };
