@@ -114,6 +114,33 @@ pub enum Step {
     },
 }
 
+/// Every right that a step may need; [`Step::action`] says which needs which.
+#[cfg(test)]
+pub(crate) const ACTIONS: [&str; 22] = [
+    "s3:CreateBucket",
+    "s3:PutBucketTagging",
+    "s3:PutBucketPublicAccessBlock",
+    "s3:PutBucketOwnershipControls",
+    "s3:PutEncryptionConfiguration",
+    "s3:PutLifecycleConfiguration",
+    "s3:PutBucketPolicy",
+    "s3:DeleteObject",
+    "s3:DeleteBucket",
+    "iam:CreateOpenIDConnectProvider",
+    "iam:CreateRole",
+    "iam:TagRole",
+    "iam:UpdateAssumeRolePolicy",
+    "iam:PutRolePermissionsBoundary",
+    "iam:DeleteRolePermissionsBoundary",
+    "iam:PutRolePolicy",
+    "iam:DeleteRolePolicy",
+    "iam:DetachRolePolicy",
+    "iam:DeleteRole",
+    "eks:CreatePodIdentityAssociation",
+    "eks:UpdatePodIdentityAssociation",
+    "eks:DeletePodIdentityAssociation",
+];
+
 impl Step {
     /// IAM's name of the right that the step needs.
     pub fn action(&self) -> &'static str {

@@ -2,12 +2,14 @@
 
 mod document;
 mod evaluate;
+mod installer;
 mod proof;
 mod trust;
 mod vault;
 
 pub use document::{Conditions, Document, DocumentError, Effect, Statement, Words};
 pub use evaluate::{Decision, Request, Rights};
+pub use installer::{Task, installer_policy};
 pub use proof::{
     Answer, Expected, Question, answers, excess, irsa_questions, pod_identity_questions,
     vault_questions,
