@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
-use aws_sdk_sts::config::ProvideCredentials;
+use aws_sdk_sts::config::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use installer_engine::{EffectError, ErrorKind};
@@ -16,6 +16,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 const TRY: Duration = Duration::from_secs(20);
 /// What the SDK repeats by itself, with pauses that grow: throttling, and answers that did not come.
 const TRIES: u32 = 5;
+/// Somebody waits in front of a screen.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How to come to an account.
 #[derive(Debug, Clone, Default)]
@@ -40,13 +43,33 @@ impl Account {
     /// Finds out who calls, as Amazon's own programs do: environment, configuration files, a login
     /// in the browser, the machine.
     pub async fn connect(connection: &Connection) -> Result<Self, EffectError> {
+        Self::with(connection, None).await
+    }
+
+    /// As whoever `provider` says.
+    pub async fn connect_as(
+        connection: &Connection,
+        provider: SharedCredentialsProvider,
+    ) -> Result<Self, EffectError> {
+        Self::with(connection, Some(provider)).await
+    }
+
+    async fn with(
+        connection: &Connection,
+        provider: Option<SharedCredentialsProvider>,
+    ) -> Result<Self, EffectError> {
         let client = Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .build_https();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(connection.region.clone()))
             .http_client(client)
-            .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(TRIES)
+                    .with_initial_backoff(FIRST_PAUSE)
+                    .with_max_backoff(LONGEST_PAUSE),
+            )
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(CONNECT)
@@ -58,6 +81,9 @@ impl Account {
         }
         if let Some(endpoint) = &connection.endpoint {
             loader = loader.endpoint_url(endpoint.as_str().trim_end_matches('/'));
+        }
+        if let Some(provider) = provider {
+            loader = loader.credentials_provider(provider);
         }
         let config = loader.load().await;
         let nobody = || {

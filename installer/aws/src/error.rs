@@ -1,6 +1,6 @@
 //! What Amazon answers when it does not do something, as the engine's kinds.
 
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use installer_engine::{EffectError, ErrorKind};
 
 /// What a service said.
@@ -87,7 +87,7 @@ where
             SdkError::ConstructionFailure(_) => ErrorKind::Bug,
             _ => ErrorKind::Transient,
         };
-        let source = NoAnswer(DisplayErrorContext(error).to_string());
+        let source = NoAnswer(chain(error));
         return EffectError::new(kind, format!("cannot {operation}")).because(source);
     }
     let code = code(error);
@@ -106,9 +106,25 @@ where
     } else {
         (ErrorKind::Environment, format!("cannot {operation}"))
     };
-    let message = error.message().unwrap_or("it said nothing more").to_owned();
-    EffectError::new(kind, why).because(Answer {
-        code: code.to_owned(),
-        message,
-    })
+    let message = match error.message() {
+        Some(message) => message.to_owned(),
+        None => chain(error),
+    };
+    let code = match (code, status(error)) {
+        ("", Some(status)) => format!("HTTP {status}"),
+        (code, _) => code.to_owned(),
+    };
+    EffectError::new(kind, why).because(Answer { code, message })
+}
+
+/// An error and what is below it, without what was sent or answered.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(error) = below {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        below = error.source();
+    }
+    text
 }
