@@ -86,6 +86,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "installer-cli",
         &[
             "agent-api",
+            "installer-aws",
             "installer-docker",
             "installer-engine",
             "installer-host",
