@@ -1,9 +1,5 @@
 //! Amazon's side of a site, against moto, and against what moto has not, as Amazon describes it.
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod faults;
 mod making;

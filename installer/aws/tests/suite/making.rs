@@ -124,7 +124,8 @@ async fn each_drift_is_mended_by_one_write() {
     let anybody = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"}}]}"#;
     let wide = document.replace("s3:*", "s3:DeleteBucket");
     let inline = |name: &'static str| vec![("PolicyName", name), ("PolicyDocument", wide.as_str())];
-    let changes: [(&str, Vec<(&str, &str)>, &str); 7] = [
+    type Words<'a> = Vec<(&'a str, &'a str)>;
+    let changes: [(&str, Words<'_>, &str); 7] = [
         (
             "UntagRole",
             vec![("TagKeys.member.1", "stakeout:managed")],

@@ -182,7 +182,7 @@ async fn the_role_is_enough_for_a_vault_and_ends_there() {
     assert!(answers(&trust, &questions).iter().all(Answer::is_right));
 
     enforce(&part).await;
-    let found = asked(&world, &keys(&world).await).await;
+    let found = Box::pin(asked(&world, &keys(&world).await)).await;
     let allowed: Vec<_> = found
         .iter()
         .filter(|(_, allowed)| *allowed)
@@ -196,7 +196,7 @@ async fn the_role_is_enough_for_a_vault_and_ends_there() {
     assert_eq!(found.len(), 18);
 
     // A vault whose bucket forgets by itself deletes nothing.
-    let found = asked(&second, &keys(&second).await).await;
+    let found = Box::pin(asked(&second, &keys(&second).await)).await;
     let allowed: Vec<_> = found
         .iter()
         .filter(|(_, allowed)| *allowed)
