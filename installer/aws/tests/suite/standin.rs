@@ -209,24 +209,33 @@ async fn forward(inner: &Mutex<Inner>, request: Request, body: axum::body::Bytes
     let target = inner.lock().unwrap().moto.clone();
     let (parts, _) = request.into_parts();
     let sent = reqwest::Client::new()
-        .request(parts.method, format!("{target}{}", parts.uri))
+        .request(parts.method.clone(), format!("{target}{}", parts.uri))
         // Among them `Host`, which is signed.
-        .headers(parts.headers)
+        .headers(parts.headers.clone())
         .body(body)
         .send()
         .await
         .unwrap();
     let mut answer = Response::builder().status(sent.status());
-    for (name, value) in sent
-        .headers()
+    let framing = ["transfer-encoding", "content-length"];
+    let headers = sent.headers().clone();
+    for (name, value) in headers
         .iter()
-        .filter(|(name, _)| *name != "transfer-encoding")
+        .filter(|(name, _)| !framing.contains(&name.as_str()))
     {
         answer = answer.header(name, value);
     }
-    answer
-        .body(Body::from(sent.bytes().await.unwrap()))
-        .unwrap()
+    let body = sent.bytes().await.unwrap();
+    // moto's clusters share one issuer.
+    let cluster = parts.uri.path().strip_prefix("/clusters/");
+    let body = match (cluster, std::str::from_utf8(&body)) {
+        (Some(cluster), Ok(text)) => {
+            let issuer = regex::Regex::new("/id/[A-Za-z0-9]+").unwrap();
+            Body::from(issuer.replace(text, format!("/id/{cluster}")).into_owned())
+        }
+        _ => Body::from(body),
+    };
+    answer.body(body).unwrap()
 }
 
 fn not_found() -> Response {
