@@ -82,10 +82,12 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("installer-watch", &["installer-engine", "installer-plan"]),
+    ("installer-aws", &["installer-engine"]),
     (
         "installer-cli",
         &[
             "agent-api",
+            "installer-aws",
             "installer-docker",
             "installer-engine",
             "installer-host",
