@@ -149,7 +149,7 @@ fn word(result: &anyhow::Result<()>) -> &'static str {
     }
 }
 
-/// A cluster's programs, and helm for its bench, take ten minutes of two processors to make, once on a
+/// A cluster's programs, and helm for its bench, take twelve minutes of two processors to make, once on a
 /// machine. They are made while suites before theirs wait for cameras; whoever needs them sooner
 /// waits for them.
 struct Ahead(Child);
