@@ -13,7 +13,7 @@ const NAMESPACE: &str = "stakeout-shut";
 const DEPLOYED: [&str; 4] = ["minio", "ferretdb", "mosquitto", "rabbitmq"];
 
 /// What is written takes its time to the kernel.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 const NEEDED: [&str; 6] = [
     "vault minio:9000",
@@ -158,9 +158,10 @@ impl Shut {
 
     fn misses_its_own(&self) {
         self.remove(NAMESPACE, "networkpolicy/agent-gate");
+        // Not even names are for those whom nothing is let through.
         self.finds(
-            "agent-gate does not reach camera-gate:8554, and should; look at our own NetworkPolicy \
-             agent-gate, which is missing",
+            "agent-gate finds no address of camera-gate:8554, and should; look at our own \
+             NetworkPolicy agent-gate, which is missing",
         );
         self.site.run(&install_stores()).expect(0);
         self.is_well();

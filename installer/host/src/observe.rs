@@ -18,7 +18,9 @@ use installer_spec::Profile;
 use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 
 use crate::files::{is_absent, mode, nearest_existing, read_digest, read_folder};
-use crate::services::{RunningService, read_manager, read_services, read_supervisor};
+use crate::services::{
+    RunningService, has_untold_process, read_manager, read_services, read_supervisor,
+};
 
 /// Services listen below the ports that the kernel gives to clients (32768 and up).
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -400,7 +402,7 @@ fn read_ports(
             let ours = services
                 .get(*name)
                 .is_some_and(|service| service.pid.is_some());
-            !ours && !bindable(**port)
+            !ours && !bindable(**port) && !has_untold_process(data, services)
         })
         .map(|(_, port)| *port)
         .collect();

@@ -93,6 +93,23 @@ fn read_supervised(layout: &Layout) -> BTreeMap<String, RunningService> {
     services.into_iter().map(service).collect()
 }
 
+/// Whether a service of the site lives that nobody has told of: one that was started or stopped a
+/// moment ago, which may hold the port that it is known by.
+pub(crate) fn has_untold_process(data: &Utf8Path, told: &BTreeMap<String, RunningService>) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return false;
+    };
+    let folder = format!("{data}/");
+    let mut ids = processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|id| told.values().all(|service| service.pid != Some(*id)));
+    ids.any(|id| {
+        let words = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains(&folder) && read_process_digest(id).is_some()
+    })
+}
+
 /// The digest that a living process was started with.
 fn read_process_digest(pid: i32) -> Option<String> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
