@@ -55,6 +55,9 @@ impl Shut {
         wait_until(PATIENCE, words, || {
             let rights = self.site.run(&["rights"]);
             let found = rights.code == Some(4) && rights.stdout.contains(words);
+            if !found {
+                println!("not yet: {words}\n{}{}", rights.stdout, rights.stderr);
+            }
             last = Some(rights);
             found
         });
@@ -160,8 +163,8 @@ impl Shut {
         self.remove(NAMESPACE, "networkpolicy/agent-gate");
         // Not even names are for those whom nothing is let through.
         self.finds(
-            "agent-gate finds no address of camera-gate:8554, and should; look at our own \
-             NetworkPolicy agent-gate, which is missing",
+            "agent-gate finds no address of camera-gate:8554, and should: nobody answers it who knows \
+             names; look at our own NetworkPolicy agent-gate, which is missing",
         );
         self.site.run(&install_stores()).expect(0);
         self.is_well();
