@@ -16,9 +16,8 @@ const CAMERAS: &str = "cameras: [ { name: one, test: scene, record: { longest: 5
                        { name: two, test: scene, record: { longest: 5s } } ]\n\
                        storage: { provider: filesystem, quota: 1GiB }\n";
 
-/// Longest that a camera may go unrecorded: both homes stop and start their services in order, which
-/// takes a few seconds on an idle machine, and twenty on one that does much beside it.
-const GAP_MS: u64 = 60_000;
+/// Longest that a camera may go unrecorded: both homes stop and start their services in order.
+const GAP_MS: u64 = 20_000;
 
 fn site(name: &str, engine: &Engine) -> Site {
     // Without a target, so that it is looked for where it lies.
