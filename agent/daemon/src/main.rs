@@ -12,7 +12,6 @@ mod health;
 mod logging;
 mod motion;
 mod pipe;
-mod reach;
 mod run;
 mod secrets;
 mod signals;
@@ -99,7 +98,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            let unreached = error.downcast_ref::<reach::Unreached>();
+            let unreached = error.downcast_ref::<agent_reach::Unreached>();
             unreached.map_or(ExitCode::FAILURE, |one| ExitCode::from(one.exit()))
         }
     }
@@ -118,7 +117,7 @@ fn perform(command: Command) -> anyhow::Result<()> {
         }
         Command::Health(arguments) => block_on(check(arguments)),
         Command::Pipe { address } => pipe::join(address),
-        Command::Reach { address } => Ok(reach::try_to(&address)?),
+        Command::Reach { address } => Ok(agent_reach::try_to(&address)?),
         Command::Decode => decoder::serve(),
         Command::Repair { directory } => {
             let done = agent_store::repair(&directory)

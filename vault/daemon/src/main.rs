@@ -8,7 +8,6 @@ mod integrations;
 mod judge;
 mod pipe;
 mod public;
-mod reach;
 mod rebuild;
 mod run;
 mod secret;
@@ -100,7 +99,7 @@ fn main() -> ExitCode {
         }),
         Command::Health { config } => health::health(&config).map(|()| ExitCode::SUCCESS),
         Command::Pipe { address } => pipe::pipe(address).map(|()| ExitCode::SUCCESS),
-        Command::Reach { address } => reach::try_to(&address)
+        Command::Reach { address } => agent_reach::try_to(&address)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),
         Command::Version => {
@@ -113,7 +112,7 @@ fn main() -> ExitCode {
         if asked_for_health {
             return ExitCode::FAILURE;
         }
-        if let Some(unreached) = error.downcast_ref::<reach::Unreached>() {
+        if let Some(unreached) = error.downcast_ref::<agent_reach::Unreached>() {
             return ExitCode::from(unreached.exit());
         }
         let usage = error.is::<vault_api::ConfigError>()

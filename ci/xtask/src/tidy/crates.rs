@@ -101,6 +101,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("agent-api", &[]),
+    ("agent-reach", &[]),
     ("agent-config", &[]),
     ("agent-media", &[]),
     (
@@ -142,6 +143,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "agent-http",
             "agent-media",
             "agent-pipeline",
+            "agent-reach",
             "agent-store",
             "agent-upload",
             "vault-api",
@@ -159,6 +161,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "vault-daemon",
         &[
+            "agent-reach",
             "vault-api",
             "vault-catalogue",
             "vault-http",

@@ -1,7 +1,7 @@
-//! `stakeout-agent reach`: whether somebody takes a connection.
+//! `reach` of both programs: whether somebody takes a connection.
 //!
 //! The installer runs it inside a pod, to see what a network lets through; images have no other
-//! program that could.
+//! program that could. It knows nothing of who asks.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -12,7 +12,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 
 /// Nobody takes a connection.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unreached {
+pub enum Unreached {
     #[error("`{address}` has no address")]
     Name {
         address: String,
@@ -27,7 +27,7 @@ pub(crate) enum Unreached {
 
 impl Unreached {
     /// What the installer tells the two by.
-    pub(crate) fn exit(&self) -> u8 {
+    pub fn exit(&self) -> u8 {
         match self {
             Self::Name { .. } => 3,
             Self::Connection { .. } => 1,
@@ -36,7 +36,7 @@ impl Unreached {
 }
 
 /// An error says that nobody did, at any address that the name has.
-pub(crate) fn try_to(address: &str) -> Result<(), Unreached> {
+pub fn try_to(address: &str) -> Result<(), Unreached> {
     let nameless = |source| Unreached::Name {
         address: address.to_owned(),
         source,
